@@ -1,0 +1,1 @@
+"""Devices. Nothing here imports from gateway."""

@@ -1,0 +1,113 @@
+"""Every error a client can be told about; each class knows its HTTP status and OpenAI `type` and `code`.
+
+GatewayError                    500 server_error
+├── InvalidRequest              400 invalid_request_error
+│   ├── ContextLengthExceeded       context_length_exceeded
+│   ├── InvalidImage                invalid_image_format
+│   └── InvalidImageUrl             invalid_image_url
+├── NotFound                    404 invalid_request_error
+│   └── ModelNotFound               model_not_found
+├── MethodNotAllowed            405 invalid_request_error
+├── BodyTooLarge                413 invalid_request_error
+├── Unavailable                 503 server_error, with Retry-After
+│   ├── Overloaded                  overloaded
+│   └── EngineRestarting            engine_restarting
+└── EngineFailure               500 server_error, engine_failure
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """`message` is a sentence for the client; `param` names the offending field as OpenAI writes it."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: str | None = None
+    retry_after_s: float | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are pickled by their args alone; ours cross from the worker process with all they carry.
+        return (_restore, (type(self), self.__dict__))
+
+
+def _restore(kind: type[GatewayError], state: dict[str, object]) -> GatewayError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, state["message"])
+    error.__dict__.update(state)
+    return error
+
+
+class InvalidRequest(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+    def __init__(self, limit: int, num_text: int, num_image: int) -> None:
+        # Clients look for these very words and for the code inside the message: reference in docs/api.md.
+        pictures = f", {num_image} of them for images" if num_image else ""
+        super().__init__(
+            f"This model's maximum context length is {limit} tokens. However, your messages resulted in "
+            f"{num_text + num_image} tokens{pictures} (context_length_exceeded). "
+            "Please reduce the length of the messages.",
+            param="messages",
+        )
+
+
+class InvalidImage(InvalidRequest):
+    code = "invalid_image_format"
+
+
+class InvalidImageUrl(InvalidRequest):
+    code = "invalid_image_url"
+
+
+class NotFound(GatewayError):
+    status = 404
+    type = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(GatewayError):
+    status = 405
+    type = "invalid_request_error"
+
+
+class BodyTooLarge(GatewayError):
+    status = 413
+    type = "invalid_request_error"
+
+
+class Unavailable(GatewayError):
+    """Worth trying again after `retry_after_s` seconds."""
+
+    status = 503
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+
+
+class EngineRestarting(Unavailable):
+    code = "engine_restarting"
+
+
+class EngineFailure(GatewayError):
+    code = "engine_failure"
