@@ -1,0 +1,64 @@
+"""A software AX650N behind pyAXCL's own call surface.
+
+`Emulator` stands where the `axcl` module would: `init`, `finalize`, `set_log_level` and `rt`, with the names,
+arguments, tuples and codes of pyAXCL V3.10.2. What the card's library gets wrong is wrong here too.
+
+It computes for real: layer graphs run by onnxruntime on emulated device memory, in place. Absent are streams,
+asynchronous execution, dynamic batches, cached and host allocations: decoding has no use for them.
+"""
+
+from collections.abc import Iterable
+
+from backends.emulator.counters import Counters
+from backends.emulator.device_calls import DeviceCalls
+from backends.emulator.engine_calls import EngineCalls
+from backends.emulator.faults import Faults
+from backends.emulator.io_calls import IoCalls
+from backends.emulator.memory_calls import MemoryCalls
+from backends.emulator.process import Process
+from backends.emulator.refused import DEVICE_OPEN, Refused
+from backends.emulator.surface import Calls, answers, ret_only, unsigned
+
+__all__ = ["Counters", "Emulator", "Faults"]
+
+
+class Runtime(DeviceCalls, MemoryCalls, EngineCalls, IoCalls):
+    """All of `axcl.rt`."""
+
+
+class Emulator(Calls):
+    """One process and its cards: `devices` are PCI bus numbers, each card has `cmm_bytes` of memory (as an
+    8 GB card by default; it costs nothing until it is used). Without devices it is a host without a driver.
+
+    counters: what was called, and what of it crossed PCIe
+    faults:   what shall go wrong next
+    """
+
+    def __init__(self, devices: Iterable[int] = (129,), cmm_bytes: int = 7040 << 20) -> None:
+        super().__init__(Process(devices, cmm_bytes))
+        self.rt = Runtime(self._process)
+
+    @property
+    def counters(self) -> Counters:
+        return self._process.counters
+
+    @property
+    def faults(self) -> Faults:
+        return self._process.faults
+
+    @answers(ret_only)
+    def init(self, config: str | None) -> int:
+        if not self._process.cards:
+            raise Refused(DEVICE_OPEN)
+        self._process.initialized = True
+        return 0
+
+    @answers(ret_only)
+    def finalize(self) -> int:
+        self._process.end()
+        return 0
+
+    @answers(ret_only)
+    def set_log_level(self, level: int) -> int:
+        unsigned(level, 32)
+        return 0
