@@ -1,0 +1,95 @@
+"""Token ids -> text, as they come: whole characters only, and never a part of a stop string."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.chat.tokenizer import Tokenizer
+from gateway.engine.prompt import FinishReason
+
+_UNFINISHED = "\ufffd"
+# A character has at most four bytes, so at most three bytes can still be waiting for their last one.
+_MAX_UNFINISHED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counted from token ids; `cached_tokens` of the prompt were not computed again."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer. Only the last one has a finish reason and the usage; its text may be empty."""
+
+    text: str
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+class ReplyReader:
+    """Reads one reply. What `push` and `finish` return, put together, is the decoded text up to the stop
+    string that completes first; special tokens are not part of it."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = tuple(text for text in stop if text)
+        # Decoding starts at `_window`, whose first `_num_context` ids were shown before and only give context
+        # (some tokenizers drop the blank in front of the first word); of its text, `_num_shown` are out.
+        self._window: list[int] = []
+        self._num_context = 0
+        self._num_shown = 0
+        self._held = ""
+        self.stopped = False
+
+    def push(self, token_id: int) -> str:
+        """The text that has become certain; empty while a character or a stop string may be under way."""
+        self._window.append(token_id)
+        text = self._tokenizer.decode(self._window)
+        whole = _whole(text)
+        new = whole[self._num_shown :]
+        self._num_shown = len(whole)
+        if whole == text:
+            self._window = self._window[self._num_context :]
+            self._num_context = len(self._window)
+            self._num_shown = len(self._tokenizer.decode(self._window))
+        return self._release(new, holding=True)
+
+    def finish(self) -> str:
+        """What was held back; bytes that never became a character are U+FFFD."""
+        new = self._tokenizer.decode(self._window)[self._num_shown :]
+        self._window, self._num_context, self._num_shown = [], 0, 0
+        return self._release(new, holding=False)
+
+    def _release(self, new: str, holding: bool) -> str:
+        if self.stopped:
+            return ""
+        text = self._held + new
+        matches = [(place + len(stop), place) for stop in self._stop if (place := text.find(stop)) >= 0]
+        if matches:
+            self.stopped = True
+            return text[: min(matches)[1]]
+        end = len(text) - (self._num_begun(text) if holding else 0)
+        self._held = text[end:]
+        return text[:end]
+
+    def _num_begun(self, text: str) -> int:
+        """Length of the longest end of `text` that is the beginning of a stop string."""
+        return max(
+            (
+                length
+                for stop in self._stop
+                for length in range(1, min(len(stop), len(text) + 1))
+                if text.endswith(stop[:length])
+            ),
+            default=0,
+        )
+
+
+def _whole(text: str) -> str:
+    """Without the end that later bytes may still turn into a character."""
+    for _ in range(_MAX_UNFINISHED):
+        text = text.removesuffix(_UNFINISHED)
+    return text

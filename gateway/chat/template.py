@@ -1,0 +1,135 @@
+"""The model's own chat template: messages -> the text the model was trained to continue.
+
+The environment is that of transformers 5.23 (`apply_chat_template`), so a template gives here what it gives
+there: block trimming, loop controls, and the names `raise_exception`, `strftime_now` and `tojson`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from backends.base import PackageError
+from gateway.chat.content import ImagePart, Message, TextPart
+from gateway.chat.folder import read_json
+from gateway.errors import InvalidRequest
+
+# Stands where the last message ends, so that what the template writes after it can be cut off. The blank at
+# its end tells a template that keeps the text as it is from one that strips it.
+_CUT = "<END-OF-LAST-MESSAGE> "
+
+
+class ChatTemplate:
+    """`variables` are the special tokens by the names templates use: bos_token, eos_token, …"""
+
+    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
+        """Raises jinja2.TemplateSyntaxError."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
+        self._template = environment.from_string(source)
+        self._variables = dict(variables)
+        self._takes_strings = self._reads_strings()
+
+    @classmethod
+    def load(cls, folder: Path, variables: Mapping[str, str]) -> "ChatTemplate":
+        """Raises PackageError naming the file."""
+        path, source = _source(folder)
+        try:
+            return cls(source, variables)
+        except jinja2.TemplateSyntaxError as error:
+            raise PackageError(f"{path}: line {error.lineno}: {error.message}") from error
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The conversation up to where the model goes on: behind the opening of a new assistant message, or,
+        if the last message is the assistant's and says something, right behind its text. Raises
+        InvalidRequest with the template's own words when it refuses the messages."""
+        *before, last = messages
+        if last.role != "assistant":
+            return self._render([self._message(message) for message in messages], opens_reply=True)
+        if not last.text.strip():
+            return self._render([self._message(message) for message in before], opens_reply=True)
+        marked = Message(last.role, (TextPart(last.text + _CUT),))
+        text = self._render([self._message(message) for message in (*before, marked)], opens_reply=False)
+        place = text.rfind(_CUT.strip())
+        if place < 0:
+            raise InvalidRequest("The model's chat template leaves out the last message.", param="messages")
+        return text[:place] if text.startswith(_CUT, place) else text[:place].rstrip()
+
+    def _render(self, messages: Sequence[Mapping[str, Any]], opens_reply: bool) -> str:
+        try:
+            return self._template.render(
+                messages=messages, tools=None, add_generation_prompt=opens_reply, **self._variables
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            raise InvalidRequest(
+                f"The model's chat template refuses these messages: {error}", param="messages"
+            ) from error
+
+    def _message(self, message: Message) -> dict[str, Any]:
+        # "developer" is OpenAI's later name for the same role; templates know the old one.
+        role = "system" if message.role == "developer" else message.role
+        if self._takes_strings and not message.images:
+            return {"role": role, "content": message.text}
+        return {"role": role, "content": [_part(part) for part in message.content]}
+
+    def _reads_strings(self) -> bool:
+        """Some templates of vision models only know content as a list of parts, and silently show nothing of
+        a string; to all others a string is the most usual content there is."""
+        probe = {"role": "user", "content": "probe"}
+        try:
+            return "probe" in self._render([probe], opens_reply=False)
+        except InvalidRequest:
+            return True
+
+
+def _source(folder: Path) -> tuple[Path, str]:
+    """The file that holds the template, newest custom first, and the template."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        try:
+            return path, path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PackageError(f"{path}: expected text: {error}") from error
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        source = read_json(folder / name).get("chat_template")
+        if isinstance(source, str):
+            return folder / name, source
+    raise PackageError(
+        f"{folder}: expected chat_template.jinja, or chat_template in chat_template.json or "
+        "tokenizer_config.json"
+    )
+
+
+def _part(part: TextPart | ImagePart) -> dict[str, str]:
+    if isinstance(part, ImagePart):
+        return {"type": "image"}
+    return {"type": "text", "text": part.text}
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # jinja2's own filter escapes for HTML.
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )

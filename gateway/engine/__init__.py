@@ -1,0 +1,1 @@
+"""Sessions, scheduling and generation. Token ids only: no text, no HTTP."""

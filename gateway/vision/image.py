@@ -1,0 +1,62 @@
+"""Bytes from a stranger -> an upright RGB picture, or a clear refusal."""
+
+import io
+import threading
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from gateway.errors import InvalidImage
+
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
+
+# Pillow reports damaged metadata through `warnings`, whose filters belong to the whole process: silencing
+# them in two threads at once can leave them silenced. One at a time also bounds the memory decoding takes.
+_DECODING = threading.Lock()
+
+
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
+    """The first frame of a PNG, JPEG, GIF or WebP file, turned upright (EXIF), as RGB. The bytes decide what
+    it is, not what the client called it. Nothing is decoded before the size in the header is found to be at
+    most `max_pixels`. Safe in threads. Raises InvalidImage."""
+    with _DECODING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height <= max_pixels:
+                    image.load()
+                    return _rgb(_upright(image))
+        except Image.DecompressionBombError as error:
+            raise InvalidImage(f"The image is too large: it has more than {max_pixels} pixels.") from error
+        except Exception as error:  # on hostile input Pillow's readers raise about anything
+            raise InvalidImage(
+                "You uploaded an unsupported image. Please make sure your image is valid and has one of the "
+                "following formats: ['png', 'jpeg', 'gif', 'webp']."
+            ) from error
+    raise InvalidImage(
+        f"The image is too large: {width} x {height} is {width * height} pixels, more than {max_pixels}."
+    )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF data that cannot be read says nothing about the pixels
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16-bit grey. Pillow's own conversion clips at 255, which turns most of the picture white.
+        levels = np.asarray(image).astype(np.float32)
+        return Image.fromarray(np.rint(levels / 257).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    # White is what transparent drawings are made for, and what the vision models' own tools put behind them;
+    # the colours stored under transparent pixels are arbitrary.
+    layer = image.convert("RGBA")
+    picture = Image.new("RGB", layer.size, (255, 255, 255))
+    picture.paste(layer, mask=layer)
+    return picture

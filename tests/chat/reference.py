@@ -1,0 +1,53 @@
+"""The same texts from transformers, for the golden file and for the test that compares with it directly."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.chat.content import Message, TextPart
+from tests.chat.conversations import CONVERSATIONS, DEMO, GOLDEN, PICTURES
+
+SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+TEMPLATES = {
+    "demo": DEMO / "chat_template.jinja",
+    "chatml_tools": GOLDEN / "chatml_tools.jinja",
+    "text_only": GOLDEN / "text_only.jinja",
+}
+
+
+def conversations(template: str) -> dict[str, Sequence[Message]]:
+    return CONVERSATIONS if template == "text_only" else CONVERSATIONS | PICTURES
+
+
+def rendered() -> dict[str, dict[str, str]]:
+    """apply_chat_template's text by template and conversation; a last assistant message is continued."""
+    return {
+        template: {name: _render(template, messages) for name, messages in conversations(template).items()}
+        for template in TEMPLATES
+    }
+
+
+def _render(template: str, messages: Sequence[Message]) -> str:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    continued = messages[-1].role == "assistant"
+    texts, _ = render_jinja_template(
+        [[_plain(message, as_text=template == "text_only") for message in messages]],
+        chat_template=TEMPLATES[template].read_text(),
+        add_generation_prompt=not continued,
+        continue_final_message=continued,
+        **SPECIAL_TOKENS,
+    )
+    text: str = texts[0]
+    return text
+
+
+def _plain(message: Message, as_text: bool) -> dict[str, Any]:
+    if as_text:
+        return {"role": message.role, "content": message.text}
+    return {
+        "role": message.role,
+        "content": [
+            {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
+            for part in message.content
+        ],
+    }

@@ -1,0 +1,286 @@
+import asyncio
+import base64
+import time
+
+import httpx
+import pytest
+
+from gateway.chat.content import ImagePart
+from gateway.chat.media import MediaFetcher, MediaLimits
+from gateway.errors import InvalidImage, InvalidImageUrl, InvalidRequest
+from tests.chat.web import Page, serve
+
+PARAM = "messages[0].content[1].image_url.url"
+LIMITS = MediaLimits(max_bytes=1000, timeout_s=0.5)
+FILE = bytes(range(256)) * 3
+TEXT = base64.b64encode(FILE).decode()
+
+
+def fetched(url: str) -> bytes:
+    return asyncio.run(MediaFetcher(LIMITS).fetch(ImagePart(url, PARAM)))
+
+
+def refusal(url: str) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as error:
+        fetched(url)
+    assert error.value.status == 400
+    return error.value
+
+
+def downloaded(pages: dict[str, Page], path: str = "/", limits: MediaLimits = LIMITS) -> bytes:
+    """What comes back from a server on this machine, which the fetcher is allowed to talk to."""
+
+    async def run() -> bytes:
+        async with serve(pages) as base:
+            return await MediaFetcher(limits, allow_private=True).fetch(ImagePart(base + path, PARAM))
+
+    return asyncio.run(run())
+
+
+def download_refusal(pages: dict[str, Page], path: str = "/", limits: MediaLimits = LIMITS) -> str:
+    """The message, with the server's address written as SERVER."""
+
+    async def run() -> str:
+        async with serve(pages) as base:
+            with pytest.raises(InvalidImageUrl) as error:
+                await MediaFetcher(limits, allow_private=True).fetch(ImagePart(base + path, PARAM))
+            assert (error.value.status, error.value.code, error.value.param) == (
+                400,
+                "invalid_image_url",
+                None,
+            )
+            return error.value.message.replace(base, "SERVER")
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"data:image/png;base64,{TEXT}",
+        f"DATA:Image/PNG;BASE64,{TEXT}",
+        f"data:image/jpg;charset=utf-8;base64,{TEXT}",
+        f" data:image/png;base64,{TEXT}\n",
+        f"data:image/png;base64,{TEXT[:76]}\r\n{TEXT[76:]}",
+        f"data:image/png;base64,{TEXT.rstrip('=')}",
+        f"data:image/png;base64,{TEXT.replace('+', '-').replace('/', '_')}",
+    ],
+    ids=[
+        "plain",
+        "capitals",
+        "parameters",
+        "blanks around",
+        "line breaks",
+        "no padding",
+        "URL-safe alphabet",
+    ],
+)
+def test_data_urls_are_read_as_encoders_write_them(url: str) -> None:
+    assert fetched(url) == FILE
+
+
+def unexpected(found: str) -> str:
+    return (
+        f"Invalid image URL: '{PARAM}'. Expected a base64-encoded data URL with an image MIME type "
+        f"(e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got {found}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("ftp://example.com/a.png", "a value without the 'data:' prefix"),
+        ("file:///etc/passwd", "a value without the 'data:' prefix"),
+        ("cb75a27e-c51b-47aa-acf3-1e383377b191", "a value without the 'data:' prefix"),
+        ("/api/v1/files/x/content", "a value without the 'data:' prefix"),
+        ("", "a value without the 'data:' prefix"),
+        ("data", "a value without the 'data:' prefix"),
+        (TEXT, "a value without the 'data:' prefix"),
+        ("data:image/png;base64,", "empty base64-encoded bytes"),
+        ("data:image/png;base64,==", "empty base64-encoded bytes"),
+        ("data:image/png,abc", "a data URL that is not base64-encoded"),
+        ("data:image/png;base64", "a data URL that is not base64-encoded"),
+        ("data:", "a data URL that is not base64-encoded"),
+    ],
+)
+def test_other_urls_are_refused_by_the_name_of_their_field(url: str, found: str) -> None:
+    error = refusal(url)
+    assert (error.message, error.code, error.param) == (unexpected(found), "invalid_value", PARAM)
+
+
+@pytest.mark.parametrize("mime", ["text/html", "application/pdf", "", "image"])
+def test_a_data_url_of_another_type_is_refused(mime: str) -> None:
+    error = refusal(f"data:{mime};base64,{TEXT}")
+    assert isinstance(error, InvalidImage)
+    assert error.message.startswith(f"Invalid MIME type '{mime}' in a data URL.")
+    assert (error.code, error.param) == ("invalid_image_format", None)
+
+
+@pytest.mark.parametrize(
+    "text", ["!!!!", "abc!", "a", "ab=cd", "é", "\ud800aaa", "data:image/png;base64,AAAA"]
+)
+def test_what_is_not_base64_is_refused(text: str) -> None:
+    error = refusal(f"data:image/png;base64,{text}")
+    assert (error.message, error.code, error.param) == ("Invalid base64 image_url.", "invalid_base64", None)
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "allowed"), [(999, True), (1000, True), (1001, False), (50_000_000, False)]
+)
+def test_data_urls_are_limited_in_size(num_bytes: int, allowed: bool) -> None:
+    url = "data:image/png;base64," + base64.b64encode(bytes(num_bytes)).decode()
+    if allowed:
+        assert fetched(url) == bytes(num_bytes)
+    else:
+        error = refusal(url)
+        assert error.message == "The image is too large: the limit is 1000 bytes."
+        assert error.code == "invalid_image_url"
+
+
+def test_a_picture_is_downloaded() -> None:
+    assert downloaded({"/a.png": Page(FILE)}, "/a.png?size=1") == FILE
+
+
+def test_the_whole_limit_may_be_used() -> None:
+    assert downloaded({"/": Page(bytes(1000))}) == bytes(1000)
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+def test_a_download_stops_at_the_limit(with_length: bool) -> None:
+    page = Page(bytes(100_000_000), with_length=with_length)
+    assert download_refusal({"/": page}) == "The image at SERVER/ is too large: the limit is 1000 bytes."
+    assert page.num_sent < 20_000_000
+
+
+def test_compressed_answers_are_not_inflated() -> None:
+    import gzip
+
+    packed = gzip.compress(bytes(1_000_000))
+    limits = MediaLimits(max_bytes=len(packed), timeout_s=0.5)
+    assert downloaded({"/": Page(packed, headers={"Content-Encoding": "gzip"})}, limits=limits) == packed
+
+
+@pytest.mark.parametrize(
+    "page", [Page(FILE, wait_s=5), Page(FILE, pause_s=0.1)], ids=["no answer", "dripping"]
+)
+def test_time_is_limited_from_end_to_end(page: Page) -> None:
+    start = time.monotonic()
+    assert download_refusal({"/": page}) == "Timeout while downloading SERVER/."
+    assert 0.4 < time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 206])
+def test_another_status_is_refused_with_its_number(status: int) -> None:
+    assert download_refusal({"/": Page(FILE, status=status)}) == (
+        f"Failed to download image from SERVER/: upstream status code {status}."
+    )
+
+
+def test_three_redirects_are_followed() -> None:
+    pages = {f"/{step}": Page(status=302, headers={"Location": f"/{step + 1}"}) for step in range(3)}
+    assert downloaded(pages | {"/3": Page(FILE)}, "/0") == FILE
+
+
+def test_what_a_redirect_says_besides_is_not_read() -> None:
+    chatty = Page(bytes(100_000_000), status=302, headers={"Location": "/file"}, with_length=False)
+    assert downloaded({"/": chatty, "/file": Page(FILE)}) == FILE
+    assert chatty.num_sent < 20_000_000
+
+
+def test_a_redirect_loop_ends() -> None:
+    pages = {"/": Page(status=302, headers={"Location": "/"})}
+    assert download_refusal(pages) == "Failed to download image from SERVER/: more than 3 redirects."
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://", "http://[", "//:99999999/"])
+def test_a_redirect_to_nowhere_is_refused(location: str) -> None:
+    pages = {"/": Page(status=302, headers={"Location": location})}
+    assert download_refusal(pages) == "Failed to download image from SERVER/."
+
+
+def test_cookies_of_one_download_are_not_sent_with_the_next() -> None:
+    page = Page(FILE, headers={"Set-Cookie": "who=me"})
+
+    async def run() -> None:
+        async with serve({"/": page}) as base:
+            fetcher = MediaFetcher(LIMITS, allow_private=True)
+            for _ in range(2):
+                await fetcher.fetch(ImagePart(base + "/", PARAM))
+
+    asyncio.run(run())
+    assert [b"cookie:" in request.lower() for request in page.requests] == [False, False]
+
+
+def test_a_connection_that_is_cut_is_refused() -> None:
+    page = Page(FILE, headers={"Content-Length": "900"}, with_length=False)
+    assert download_refusal({"/": page}) == "Failed to download image from SERVER/."
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "127.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "10.0.0.1",
+        "169.254.169.254",
+    ],
+)
+def test_addresses_inside_are_refused_without_a_connection(address: str) -> None:
+    def connect() -> httpx.AsyncBaseTransport:
+        return httpx.MockTransport(lambda request: pytest.fail(f"connected to {request.url}"))
+
+    url = f"http://{address}/a.png"
+    with pytest.raises(InvalidImageUrl) as error:
+        asyncio.run(MediaFetcher(LIMITS, connect=connect).fetch(ImagePart(url, PARAM)))
+    assert error.value.message == f"Failed to download image from {url}: its host has no public address."
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://no-such-host.invalid/a.png",
+        "http://",
+        "http:",
+        "http:///a.png",
+        "http://[::1",
+        "http://a b/",
+        "https://\ud800/",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:1/",
+        "http://x\x00y/",
+    ],
+)
+def test_urls_that_lead_nowhere_are_refused(url: str) -> None:
+    with pytest.raises(InvalidImageUrl) as error:
+        asyncio.run(MediaFetcher(LIMITS, allow_private=True).fetch(ImagePart(url, PARAM)))
+    assert error.value.message.startswith("Failed to download image from http")
+    error.value.message.encode()
+
+
+def test_a_long_url_is_cut_in_the_message() -> None:
+    url = "http://no-such-host.invalid/" + "a" * 5000
+    assert len(refusal(url).message) < 300
+
+
+def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert downloaded({"/": Page(FILE)}) == FILE
+
+
+def test_many_downloads_run_at_the_same_time() -> None:
+    pages = {"/": Page(FILE, wait_s=0.3)}
+
+    async def run() -> float:
+        async with serve(pages) as base:
+            fetcher = MediaFetcher(MediaLimits(max_bytes=1000, timeout_s=5), allow_private=True)
+            start = time.monotonic()
+            files = await asyncio.gather(*[fetcher.fetch(ImagePart(base + "/", PARAM)) for _ in range(8)])
+            assert files == [FILE] * 8
+            return time.monotonic() - start
+
+    assert asyncio.run(run()) < 8 * 0.3

@@ -1,0 +1,342 @@
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backends.base import PackageError, TensorSpec
+from gateway.chat.content import ImagePart, Message
+from gateway.chat.generation import GenerationDefaults
+from gateway.chat.media import MediaFetcher, MediaLimits
+from gateway.chat.model import ChatModel
+from gateway.chat.reply import Delta, Usage
+from gateway.chat.template import ChatTemplate
+from gateway.chat.tokenizer import Tokenizer
+from gateway.engine.prompt import FinishReason, Output, Prompt
+from gateway.errors import (
+    ContextLengthExceeded,
+    EngineFailure,
+    InvalidImage,
+    InvalidImageUrl,
+    InvalidRequest,
+)
+from gateway.vision.encoder import Span, VisionEncoder
+from gateway.vision.registry import Registry
+from tests.chat.conversations import DEMO, message, user
+from tests.chat.web import Page, serve
+from tests.vision.pictures import encoded, pattern
+
+TOKENIZER = Tokenizer.load(DEMO)
+ENCODER = Registry.load().find("qwen3_vl_text", TensorSpec("hidden_states", "uint8", (1, 144, 128, 3)))
+NUM_IMAGE_TOKENS = 36
+
+
+def model(
+    context_length: int = 1024,
+    encoder: VisionEncoder | None = ENCODER,
+    template: str = "",
+    max_pixels: int = 1_000_000,
+) -> ChatModel:
+    return ChatModel(
+        name="demo",
+        tokenizer=TOKENIZER,
+        template=ChatTemplate(template, {}) if template else ChatTemplate.load(DEMO, {}),
+        encoder=encoder,
+        media=MediaFetcher(MediaLimits(max_bytes=1_000_000, timeout_s=5), allow_private=True),
+        max_pixels=max_pixels,
+        context_length=context_length,
+        defaults=GenerationDefaults.load(DEMO, TOKENIZER),
+    )
+
+
+def data_url(image: Image.Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(encoded(image)).decode()
+
+
+def image(url: str = data_url(pattern(9, 7)), place: str = "messages[0].content[0]") -> ImagePart:
+    return ImagePart(url, f"{place}.image_url.url")
+
+
+def built(messages: Sequence[Message], chat: ChatModel | None = None) -> Prompt:
+    return asyncio.run((chat or model()).build_prompt(messages))
+
+
+def refusal(messages: Sequence[Message], chat: ChatModel | None = None) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as error:
+        built(messages, chat)
+    return error.value
+
+
+def test_text_becomes_the_tokens_of_the_rendered_template() -> None:
+    prompt = built([user("What color is it?")])
+    expected = TOKENIZER.encode("<|im_start|>user\nWhat color is it?<|im_end|>\n<|im_start|>assistant\n")
+    assert prompt.token_ids.tolist() == expected
+    assert prompt.images == ()
+    np.testing.assert_array_equal(
+        prompt.positions, np.tile(np.arange(len(expected), dtype=np.uint32), (3, 1))
+    )
+
+
+def test_a_model_that_sees_nothing_reads_text() -> None:
+    with_eyes, without = built([user("Hi")]), built([user("Hi")], model(encoder=None))
+    np.testing.assert_array_equal(with_eyes.token_ids, without.token_ids, strict=True)
+    np.testing.assert_array_equal(with_eyes.positions, without.positions, strict=True)
+
+
+def test_pictures_stand_where_the_template_puts_them_in_the_order_of_the_messages() -> None:
+    first, second = pattern(9, 7), pattern(30, 80)
+    prompt = built(
+        [
+            user("One", image(data_url(first))),
+            message("assistant", "A disc."),
+            user(image(data_url(second)), "Two"),
+        ]
+    )
+    head = TOKENIZER.encode("<|im_start|>user\n<|vision_start|>")
+    middle = TOKENIZER.encode(
+        "<|vision_end|>One<|im_end|>\n<|im_start|>assistant\nA disc.<|im_end|>\n"
+        "<|im_start|>user\n<|vision_start|>"
+    )
+    tail = TOKENIZER.encode("<|vision_end|>Two<|im_end|>\n<|im_start|>assistant\n")
+    pads = TOKENIZER.encode("<|image_pad|>") * NUM_IMAGE_TOKENS
+    assert prompt.token_ids.tolist() == [*head, *pads, *middle, *pads, *tail]
+    spans = [Span(len(head), (6, 6)), Span(len(head) + NUM_IMAGE_TOKENS + len(middle), (6, 6))]
+    assert [each.span for each in prompt.images] == spans
+    assert [each.pixels.digest for each in prompt.images] == [
+        ENCODER.prepare(picture).digest for picture in (first, second)
+    ]
+    np.testing.assert_array_equal(prompt.positions, ENCODER.positions(prompt.num_tokens, spans))
+
+
+def test_pictures_are_fetched_at_the_same_time_and_the_same_one_once() -> None:
+    pages = {path: Page(encoded(pattern(5, 5)), wait_s=0.4) for path in ("/a", "/b", "/c")}
+
+    async def run() -> float:
+        async with serve(pages) as base:
+            parts = [image(base + path) for path in ("/a", "/b", "/a", "/c", "/a")]
+            start = asyncio.get_running_loop().time()
+            prompt = await model().build_prompt([user(*parts)])
+            assert len(prompt.images) == 5
+            return asyncio.get_running_loop().time() - start
+
+    assert asyncio.run(run()) < 3 * 0.4
+    assert [len(page.requests) for page in pages.values()] == [1, 1, 1]
+
+
+def test_the_first_picture_that_fails_ends_the_other_downloads() -> None:
+    slow = Page(encoded(pattern(5, 5)), wait_s=4)
+
+    async def run() -> float:
+        async with serve({"/slow": slow}) as base:
+            start = asyncio.get_running_loop().time()
+            with pytest.raises(InvalidImageUrl, match="404"):
+                await model().build_prompt([user(image(base + "/slow"), image(base + "/missing"))])
+            return asyncio.get_running_loop().time() - start
+
+    assert asyncio.run(run()) < 2
+
+
+def test_a_file_that_is_no_picture_is_refused() -> None:
+    error = refusal([user(image("data:image/png;base64,AAAA"))])
+    assert isinstance(error, InvalidImage)
+
+
+def test_pictures_larger_than_the_limit_are_refused() -> None:
+    assert "9 x 7 is 63 pixels, more than 62" in refusal([user(image())], model(max_pixels=62)).message
+
+
+def test_a_prompt_leaves_room_for_one_token() -> None:
+    num_tokens = built([user("Hi")]).num_tokens
+    assert built([user("Hi")], model(context_length=num_tokens + 1)).num_tokens == num_tokens
+    error = refusal([user("Hi")], model(context_length=num_tokens))
+    assert isinstance(error, ContextLengthExceeded)
+    assert (
+        f"is {num_tokens} tokens. However, your messages resulted in {num_tokens} tokens (" in error.message
+    )
+
+
+def test_too_many_pictures_are_refused_before_any_is_fetched() -> None:
+    page = Page(encoded(pattern(5, 5)))
+
+    async def run() -> str:
+        async with serve({"/": page}) as base:
+            with pytest.raises(ContextLengthExceeded) as error:
+                await model(context_length=100).build_prompt([user(*[image(base + "/")] * 3)])
+            return error.value.message
+
+    num_text = len(TOKENIZER.encode("<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n")) + 3 * 2
+    assert f"resulted in {num_text + 108} tokens, 108 of them for images" in asyncio.run(run())
+    assert page.requests == []
+
+
+@pytest.mark.parametrize("role", ["assistant", "system", "developer", "tool"])
+def test_only_users_show_pictures(role: str) -> None:
+    messages = [user("x"), message(role, "see", image()), user("y")]  # type: ignore[arg-type]
+    error = refusal(messages)
+    assert error.message == (
+        "Invalid 'messages[1]'. Image URLs are only allowed for messages with role 'user', but this message "
+        f"with role '{role}' contains an image URL."
+    )
+    assert (error.status, error.code, error.param) == (400, "invalid_value", "messages[1]")
+
+
+def test_a_model_that_sees_nothing_refuses_pictures() -> None:
+    error = refusal([user("x"), user(image())], model(encoder=None))
+    assert error.message == (
+        "Invalid 'messages[1]'. The model 'demo' takes no images, but this message contains one."
+    )
+    assert (error.code, error.param) == ("invalid_value", "messages[1]")
+
+
+@pytest.mark.parametrize("texts", [["<|image_pad|>"], ["a <|image_", "pad|> b"]])
+@pytest.mark.parametrize("with_image", [False, True])
+def test_the_marker_of_images_cannot_be_written(texts: list[str], with_image: bool) -> None:
+    error = refusal([user("x"), user(*texts, *[image()] * with_image)])
+    assert (
+        error.message
+        == "Invalid 'messages[1].content'. The text contains <|image_pad|>, which stands for images."
+    )
+    assert (error.code, error.param) == ("invalid_value", "messages[1].content")
+
+
+def test_a_template_that_loses_a_picture_is_refused() -> None:
+    lossy = "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
+    assert (
+        "hold 1 images, but the model's chat template made 0"
+        in refusal([user(image(), "x")], model(template=lossy)).message
+    )
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    error = refusal([user("a \ud800 b")])
+    assert error.message == "Invalid 'messages[0].content'. The text contains half of a surrogate pair."
+
+
+def test_control_characters_are_text() -> None:
+    assert TOKENIZER.decode(built([user("a\0b")]).token_ids.tolist()) == "user\na\0b\nassistant\n"
+
+
+def test_the_facts_of_a_model_are_known() -> None:
+    assert (model().num_tokens_per_image, model(context_length=1024).max_images) == (NUM_IMAGE_TOKENS, 28)
+    assert (model(encoder=None).num_tokens_per_image, model(encoder=None).max_images) == (0, 0)
+    assert model(context_length=37).max_images == 1
+    assert model(context_length=36).max_images == 0
+
+
+def test_a_tokenizer_without_the_marker_is_refused_at_start(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(
+        (DEMO / "tokenizer.json").read_text().replace("image_pad", "other")
+    )
+    with pytest.raises(PackageError, match=r"of demo has no token <\|image_pad\|>"):
+        ChatModel(
+            name="demo",
+            tokenizer=Tokenizer.load(tmp_path),
+            template=ChatTemplate("", {}),
+            encoder=ENCODER,
+            media=MediaFetcher(MediaLimits(max_bytes=1, timeout_s=1)),
+            max_pixels=1,
+            context_length=1024,
+            defaults=GenerationDefaults.load(DEMO, TOKENIZER),
+        )
+
+
+class Engine:
+    """Gives out the tokens of a text one by one, then the end; `closed` once nobody listens any more."""
+
+    def __init__(self, text: str, finish: FinishReason | None = "stop") -> None:
+        self._token_ids = TOKENIZER.encode(text)
+        self._finish = finish
+        self.num_given = 0
+        self.closed = False
+
+    async def outputs(self) -> AsyncGenerator[Output]:
+        try:
+            for token_id in self._token_ids:
+                self.num_given += 1
+                last = self._finish == "length" and self.num_given == len(self._token_ids)
+                yield Output("r", token_id, "length" if last else None, self.num_given, cached_tokens=4)
+            if self._finish == "stop":
+                self.num_given += 1
+                yield Output("r", None, "stop", self.num_given, cached_tokens=4)
+        finally:
+            self.closed = True
+
+
+PROMPT = built([user("Hi")])
+
+
+def deltas(engine: Engine, *stop: str) -> list[Delta]:
+    async def run() -> list[Delta]:
+        return [delta async for delta in model().read_reply(PROMPT, engine.outputs(), stop)]
+
+    return asyncio.run(run())
+
+
+def usage(engine: Engine) -> Usage:
+    return Usage(PROMPT.num_tokens, engine.num_given, cached_tokens=4)
+
+
+def test_a_reply_ends_with_its_reason_and_usage() -> None:
+    engine = Engine("red 🌍")
+    found = deltas(engine)
+    assert "".join(delta.text for delta in found) == "red 🌍"
+    assert all(delta.text and delta.finish_reason is None and delta.usage is None for delta in found[:-1])
+    assert found[-1] == Delta("", "stop", usage(engine))
+    assert engine.closed
+
+
+def test_a_reply_cut_by_length_shows_its_last_token() -> None:
+    engine = Engine("a red circle", finish="length")
+    found = deltas(engine)
+    assert "".join(delta.text for delta in found) == "a red circle"
+    assert (found[-1].finish_reason, found[-1].usage) == ("length", usage(engine))
+
+
+def test_text_held_back_for_a_stop_string_is_shown_at_the_end() -> None:
+    found = deltas(Engine("a circle", finish="length"), "circle!")
+    assert ("".join(delta.text for delta in found), found[-1].finish_reason) == ("a circle", "length")
+
+
+def test_a_stop_string_ends_the_reply_and_cancels_the_generation() -> None:
+    engine = Engine("one two three four five six")
+    found = deltas(engine, "three")
+    assert "".join(delta.text for delta in found) == "one two "
+    assert (found[-1].finish_reason, found[-1].usage) == ("stop", usage(engine))
+    assert engine.closed
+    assert engine.num_given < len(TOKENIZER.encode("one two three four five six"))
+
+
+def test_a_stop_string_in_the_last_token_counts_as_a_stop() -> None:
+    found = deltas(Engine("one two", finish="length"), "two")
+    assert ("".join(delta.text for delta in found), found[-1].finish_reason) == ("one ", "stop")
+
+
+def test_the_generation_is_cancelled_before_the_last_delta_is_out() -> None:
+    engine = Engine("one two three")
+
+    async def run() -> None:
+        async for delta in model().read_reply(PROMPT, engine.outputs(), ["two"]):
+            assert engine.closed == (delta.finish_reason is not None)
+
+    asyncio.run(run())
+
+
+def test_a_reader_that_goes_away_cancels_the_generation() -> None:
+    engine = Engine("one two three")
+
+    async def run() -> None:
+        reply = model().read_reply(PROMPT, engine.outputs(), [])
+        await anext(reply)
+        await reply.aclose()
+
+    asyncio.run(run())
+    assert engine.closed
+    assert engine.num_given == 1
+
+
+def test_a_generation_that_ends_without_a_reason_is_a_failure() -> None:
+    with pytest.raises(EngineFailure):
+        deltas(Engine("one", finish=None))

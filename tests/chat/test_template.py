@@ -1,0 +1,147 @@
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from backends.base import PackageError
+from gateway.chat.template import ChatTemplate
+from gateway.errors import InvalidRequest
+from tests.chat import reference
+from tests.chat.conversations import DEMO, GOLDEN, IMAGE, message, user
+
+RENDERED = json.loads((GOLDEN / "templates.json").read_text())
+
+
+def template(source: str) -> ChatTemplate:
+    return ChatTemplate(source, {})
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "case"), [(name, case) for name, cases in RENDERED.items() for case in cases]
+)
+def test_the_text_is_that_of_transformers(name: str, case: str) -> None:
+    rendering = ChatTemplate(reference.TEMPLATES[name].read_text(), reference.SPECIAL_TOKENS)
+    assert rendering.render(reference.conversations(name)[case]) == RENDERED[name][case]
+
+
+@pytest.mark.parity
+def test_the_golden_texts_are_what_transformers_writes_today() -> None:
+    assert reference.rendered() == RENDERED
+
+
+@pytest.mark.parametrize("nothing", ["", " \n"])
+def test_an_empty_last_answer_is_begun_anew(nothing: str) -> None:
+    demo = ChatTemplate.load(DEMO, {})
+    assert demo.render([user("Hi"), message("assistant", nothing)]) == demo.render([user("Hi")])
+
+
+def test_developer_is_another_word_for_system() -> None:
+    demo = ChatTemplate.load(DEMO, {})
+    assert demo.render([message("developer", "x"), user("y")]) == demo.render(
+        [message("system", "x"), user("y")]
+    )
+
+
+def test_a_template_that_only_reads_parts_gets_parts() -> None:
+    parts = (
+        "{% for m in messages %}{% for p in m.content %}({{ p.type }}:{{ p.text }}){% endfor %}{% endfor %}"
+    )
+    messages = [message("system", "s"), user("a", IMAGE, "b"), message("assistant", "c", "d")]
+    assert template(parts).render(messages) == "(text:s)(text:a)(image:)(text:b)(text:cd"
+
+
+@pytest.mark.parametrize(
+    "written", ["m.role + '=' + m.content", "m.content if m.content is string else ''", "m.content"]
+)
+def test_a_template_that_reads_strings_gets_strings(written: str) -> None:
+    strings = template("{% for m in messages %}{{ " + written + " }};{% endfor %}")
+    assert strings.render([user("a", "b"), user("c")]).replace("user=", "") == "ab;c;"
+
+
+def test_only_messages_with_pictures_are_lists_when_a_template_reads_both() -> None:
+    both = (
+        "{% for m in messages %}{{ m.content if m.content is string else m.content | length }};{% endfor %}"
+    )
+    assert template(both).render([message("system", "s", "t"), user("a", IMAGE)]) == "st;2;"
+
+
+def test_messages_that_a_template_cannot_put_together_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="chat template refuses these messages"):
+        template("{{ messages[0].content + '!' }}").render([user("a", IMAGE)])
+
+
+def test_a_refusal_keeps_the_words_of_the_template() -> None:
+    refusing = template("{{ raise_exception('Roles must alternate.') }}")
+    with pytest.raises(InvalidRequest) as error:
+        refusing.render([user("Hi")])
+    assert error.value.message == "The model's chat template refuses these messages: Roles must alternate."
+    assert (error.value.status, error.value.param) == (400, "messages")
+
+
+def test_a_template_cannot_reach_into_python() -> None:
+    with pytest.raises(InvalidRequest, match="unsafe"):
+        template("{{ messages.__class__.__mro__ }}").render([user("Hi")])
+
+
+def test_a_template_cannot_change_the_messages() -> None:
+    with pytest.raises(InvalidRequest, match="unsafe"):
+        template("{{ messages.append(1) }}").render([user("Hi")])
+
+
+def test_an_answer_that_the_template_leaves_out_cannot_be_continued() -> None:
+    with pytest.raises(InvalidRequest) as error:
+        template("{{ messages[0].content }}").render([user("Hi"), message("assistant", "Well")])
+    assert error.value.message == "The model's chat template leaves out the last message."
+
+
+def test_templates_know_the_day() -> None:
+    before = datetime.now().strftime("%Y")
+    assert template("{{ strftime_now('%Y') }}").render([user("Hi")]) in (
+        before,
+        datetime.now().strftime("%Y"),
+    )
+
+
+def test_json_keeps_html_and_scripts_as_they_are() -> None:
+    assert template("{{ messages[0].content | tojson }}").render([user("<é>&'")]) == '"<é>&\'"'
+
+
+def test_the_template_is_taken_from_the_newest_kind_of_file(tmp_path: Path) -> None:
+    config = json.dumps({"chat_template": "config"})
+    write(tmp_path, tokenizer_config__json=config)
+    assert ChatTemplate.load(tmp_path, {}).render([user("Hi")]) == "config"
+    write(tmp_path, chat_template__json=json.dumps({"chat_template": "processor"}))
+    assert ChatTemplate.load(tmp_path, {}).render([user("Hi")]) == "processor"
+    write(tmp_path, chat_template__jinja="own file")
+    assert ChatTemplate.load(tmp_path, {}).render([user("Hi")]) == "own file"
+
+
+def test_a_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
+    folder = write(tmp_path, chat_template__jinja="one\n{% if %}")
+    with pytest.raises(PackageError, match=re.escape(f"{tmp_path / 'chat_template.jinja'}: line 2: ")):
+        ChatTemplate.load(folder, {})
+
+
+def test_a_template_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "chat_template.jinja"
+    path.write_bytes(b"\xff")
+    with pytest.raises(PackageError, match=re.escape(f"{path}: expected text: ")):
+        ChatTemplate.load(tmp_path, {})
+
+
+@pytest.mark.parametrize("config", ["{}", '{"chat_template": 5}'])
+def test_a_missing_template_names_the_folder(tmp_path: Path, config: str) -> None:
+    with pytest.raises(PackageError) as error:
+        ChatTemplate.load(write(tmp_path, tokenizer_config__json=config), {})
+    assert str(error.value) == (
+        f"{tmp_path}: expected chat_template.jinja, or chat_template in chat_template.json or "
+        "tokenizer_config.json"
+    )

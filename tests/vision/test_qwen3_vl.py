@@ -1,0 +1,172 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.base import Array, TensorSpec
+from gateway.errors import EngineFailure
+from gateway.vision.encoder import Pixels, Span
+from gateway.vision.qwen3_vl import Qwen3VL
+from gateway.vision.registry import Registry
+from tests.vision import reference
+from tests.vision.pictures import pattern
+
+GOLDEN = Path(__file__).with_name("golden")
+HIDDEN = 8
+
+
+def encoder(entry: str = "axgate-demo-96") -> Qwen3VL:
+    found = next(each for each in Registry.load().encoders if each.spec.name == entry)
+    assert isinstance(found, Qwen3VL)
+    return found
+
+
+class VisionGraph:
+    """Answers with the given outputs, and keeps what it was fed."""
+
+    inputs = (TensorSpec("hidden_states", "uint8", (1, 144, 128, 3)),)
+    outputs = ()
+
+    def __init__(self, **outputs: Array) -> None:
+        self._outputs = outputs
+        self.fed: Mapping[str, Array] = {}
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        self.fed = inputs
+        return self._outputs
+
+
+def rows(value: float, num_tokens: int = 36) -> Array:
+    return np.full((num_tokens, HIDDEN), value, dtype=np.float32)
+
+
+def demo_pixels() -> Pixels:
+    return encoder().prepare(pattern(50, 40))
+
+
+def golden(name: str) -> Any:
+    return json.loads((GOLDEN / name).read_text())
+
+
+def layout_positions(layout: list[Any]) -> list[list[int]]:
+    spans, place = [], 0
+    for run in layout:
+        if isinstance(run, int):
+            place += run
+        else:
+            spans.append(Span(place, (run[0], run[1])))
+            place = spans[-1].stop
+    return [list(map(int, row)) for row in encoder().positions(place, spans)]
+
+
+@pytest.mark.parametrize("case", golden("patches.json"))
+def test_patches_are_those_of_transformers(case: str) -> None:
+    entry, size = case.split()
+    width, height = map(int, size.split("x"))
+    data = encoder(entry).prepare(pattern(width, height)).data
+    assert reference.digest(data) == golden("patches.json")[case]
+
+
+@pytest.mark.parity
+def test_golden_patches_are_what_transformers_cuts_today() -> None:
+    specs = [each.spec for each in Registry.load().encoders]
+    assert reference.patch_digests(specs) == golden("patches.json")
+
+
+@pytest.mark.parity
+def test_every_patch_value_equals_that_of_transformers() -> None:
+    picture = pattern(33, 57)
+    np.testing.assert_array_equal(
+        encoder().prepare(picture).data, reference.patches(picture, encoder().spec), strict=True
+    )
+
+
+@pytest.mark.parametrize("name", reference.LAYOUTS)
+def test_positions_are_those_of_transformers(name: str) -> None:
+    assert layout_positions(reference.LAYOUTS[name]) == golden("positions.json")[name]
+
+
+@pytest.mark.parity
+def test_golden_positions_are_what_transformers_gives_today() -> None:
+    assert {name: reference.positions(layout) for name, layout in reference.LAYOUTS.items()} == golden(
+        "positions.json"
+    )
+
+
+def test_pictures_without_text_between_them_follow_each_other() -> None:
+    assert layout_positions([1, [1, 2], [2, 1], 1]) == [
+        [0, 1, 1, 3, 3, 5],
+        [0, 1, 1, 3, 4, 5],
+        [0, 1, 2, 3, 3, 5],
+    ]
+
+
+def test_positions_are_what_the_device_takes() -> None:
+    positions = encoder().positions(40, [Span(2, (6, 6))])
+    assert (positions.dtype, positions.shape) == (np.dtype(np.uint32), (3, 40))
+
+
+def test_a_prepared_picture_is_what_the_graph_takes() -> None:
+    pixels = demo_pixels()
+    given = TensorSpec("hidden_states", str(pixels.data.dtype), pixels.data.shape)
+    assert given == encoder().input_spec()
+    assert (pixels.grid, pixels.num_tokens, encoder().num_tokens_per_image) == ((6, 6), 36, 36)
+
+
+def test_the_digest_tells_pictures_apart_and_equal_ones_together() -> None:
+    first, second = pattern(50, 40), pattern(50, 40)
+    assert encoder().prepare(first).digest == encoder().prepare(second).digest
+    second.putpixel((25, 20), (0, 0, 0))
+    assert encoder().prepare(first).digest != encoder().prepare(second).digest
+    assert len(encoder().prepare(first).digest) == 16
+
+
+def test_the_digest_tells_entries_apart() -> None:
+    spec = encoder().spec
+    twin = Qwen3VL(type(spec)(**{field: getattr(spec, field) for field in spec.__slots__} | {"name": "twin"}))
+    assert twin.prepare(pattern(9, 9)).digest != encoder().prepare(pattern(9, 9)).digest
+
+
+def test_features_are_picked_by_name_and_level() -> None:
+    graph = VisionGraph(
+        deepstack_feature_1=rows(3), hidden_states_out=rows(1).astype(np.float16), deepstack_feature_0=rows(2)
+    )
+    features = encoder().encode(graph, demo_pixels())
+    np.testing.assert_array_equal(features.embeds, rows(1), strict=True)
+    np.testing.assert_array_equal(features.deepstack, [rows(2), rows(3)])
+    assert features.nbytes == 3 * 36 * HIDDEN * 4
+    np.testing.assert_array_equal(graph.fed["hidden_states"], demo_pixels().data)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        (
+            {"hidden_states_out": rows(1, 35)},
+            "The vision graph gave hidden_states_out of shape (35, 8), expected (36, 8).",
+        ),
+        (
+            {"hidden_states_out": rows(1), "deepstack_feature_0": rows(1)[:, :4]},
+            "The vision graph gave deepstack_feature_0 of shape (36, 4), expected (36, 8).",
+        ),
+        (
+            {"hidden_states_out": rows(1), "deepstack_feature_0": rows(np.nan)},
+            "The vision graph gave deepstack_feature_0 with values that are not finite.",
+        ),
+        (
+            {"hidden_states_out": rows(1), "deepstack_feature_1": rows(1)},
+            "The vision graph has no output deepstack_feature_0, "
+            "only ['deepstack_feature_1', 'hidden_states_out'].",
+        ),
+        ({"features": rows(1)}, "The vision graph has no output hidden_states_out, only ['features']."),
+    ],
+)
+def test_features_that_cannot_be_right_are_an_engine_failure(
+    outputs: dict[str, Array], sentence: str
+) -> None:
+    with pytest.raises(EngineFailure) as failure:
+        encoder().encode(VisionGraph(**outputs), demo_pixels())
+    assert failure.value.message == sentence
