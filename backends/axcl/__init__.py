@@ -1,0 +1,1 @@
+"""The AX650N card, driven through the call surface of pyAXCL."""

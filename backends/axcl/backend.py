@@ -1,0 +1,68 @@
+"""One card: opened, asked for models, closed. The same code drives a real card and the emulated one."""
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+from backends.axcl.decoder import AxclDecoder
+from backends.axcl.graph import AxclGraph
+from backends.axcl.layers import KvWrite
+from backends.axcl.package import Package
+from backends.axcl.rt import Runtime, import_axcl
+from backends.axcl.selftest import choose_kv_write
+from backends.base import DeviceError, DeviceMemory
+from backends.emulator import Emulator
+
+DeviceKind = Literal["auto", "card", "emulator"]
+
+log = logging.getLogger(__name__)
+
+
+class AxclBackend:
+    """All that is loaded on one card; `close` gives everything back in order."""
+
+    def __init__(self, axcl: Any, device_index: int = 0) -> None:  # noqa: ANN401 - pyAXCL has no types
+        self._runtime = Runtime(axcl, device_index)
+        self._undo = ExitStack()
+        self._undo.callback(self._runtime.close)
+
+    def decoder(self, package: Package, kv_write: KvWrite | None = None) -> AxclDecoder:
+        """Load the language model. Without `kv_write`, the self-test at load chooses (see selftest.py)."""
+        decoder = AxclDecoder(self._runtime, package)
+        self._undo.callback(decoder.close)
+        if kv_write is not None:
+            decoder.kv_write = kv_write
+            return decoder
+        trials = choose_kv_write(decoder)
+        told = ", ".join(
+            f"{t.kv_write.value} {'ok' if t.agrees else 'DIFFERS'} {t.seconds * 1e3:.1f} ms" for t in trials
+        )
+        log.info("self-test: K/V rows are written the %s way (%s)", decoder.kv_write.value, told)
+        return decoder
+
+    def graph(self, path: Path) -> AxclGraph:
+        graph = AxclGraph(self._runtime, path)
+        self._undo.callback(graph.close)
+        return graph
+
+    def memory(self) -> DeviceMemory | None:
+        return self._runtime.memory()
+
+    def close(self) -> None:
+        self._undo.close()
+
+
+def open_backend(kind: DeviceKind, device_index: int, emulated_bytes: int) -> AxclBackend:
+    """The card at `device_index` of the device list, or an emulated one with `emulated_bytes` of memory.
+
+    `auto` takes the card if one answers and else the emulator, and says in the log which and why.
+    """
+    if kind != "emulator":
+        try:
+            return AxclBackend(import_axcl(), device_index)
+        except DeviceError as reason:
+            if kind == "card":
+                raise
+            log.warning("no card, the emulated one takes its place: %s", reason)
+    return AxclBackend(Emulator(cmm_bytes=emulated_bytes), 0)

@@ -1,0 +1,157 @@
+"""The decode loop: every layer of the language model, one chunk or one token at a time."""
+
+from contextlib import ExitStack
+
+import numpy as np
+
+from backends.axcl.head import Head
+from backends.axcl.kvcache import AxclKVCache
+from backends.axcl.layers import KvWrite, Layer, Layers
+from backends.axcl.layout import LayerGroup
+from backends.axcl.package import Package
+from backends.axcl.rt import Buffer, Runtime
+from backends.base import Array, Chunk, DecoderInfo, Hidden, KVCache, PackageError
+
+NO_ROWS = np.zeros(0, np.int64)
+
+
+class AxclDecoder:
+    """The language model of one package, loaded; raises PackageError or DeviceError and leaves nothing
+    behind."""
+
+    def __init__(self, runtime: Runtime, package: Package) -> None:
+        self._runtime = runtime
+        with ExitStack() as undo:
+            self._layers = Layers(runtime, package.layers)
+            undo.callback(self._layers.close)
+            self._layout = self._layers.layout
+            self._head = Head(runtime, package.post, self._layout.hidden_size)
+            undo.callback(self._head.close)
+            self._table = _embedding_table(package, self._layout.hidden_size)
+            self._undo = undo.pop_all()
+
+    @property
+    def info(self) -> DecoderInfo:
+        layout = self._layout
+        return DecoderInfo(
+            num_layers=len(self._layers.all),
+            vocab_size=self._head.vocab_size,
+            hidden_size=layout.hidden_size,
+            kv_dim=layout.kv_dim,
+            context_length=layout.context_length,
+            prefill_chunk=layout.chunk,
+            prefill_history=layout.prefill_history,
+            index_rows=layout.prefill[0].index_rows if layout.prefill else 1,
+            cache_bytes=self._layers.cache_shape.nbytes,
+        )
+
+    @property
+    def kv_write(self) -> KvWrite:
+        return self._layers.kv_write
+
+    @kv_write.setter
+    def kv_write(self, kv_write: KvWrite) -> None:
+        self._layers.wire(kv_write)
+
+    def new_cache(self) -> AxclKVCache:
+        return AxclKVCache(self._runtime, self._layers.cache_shape)
+
+    def embed(self, token_ids: Array) -> Array:
+        rows: Array = self._table[token_ids]
+        return rows
+
+    def chunk_size(self, length: int, num_remaining: int) -> int:
+        layout = self._layout
+        if not layout.prefill or length > layout.prefill_history:
+            return 1
+        last = layout.prefill[-1]
+        # Stopping exactly at the last group's history lets it take one whole chunk more.
+        if length < last.history < length + layout.chunk and length + num_remaining > last.total:
+            return last.history - length
+        return min(layout.chunk, num_remaining)
+
+    def prefill(self, cache: KVCache, chunk: Chunk) -> Hidden:
+        assert isinstance(cache, AxclKVCache)
+        group = self._group(cache.length, chunk)
+        self._layers.attach(group, cache)
+        staging = self._layers.lane(group).staging
+        staging.fill(group, chunk.embeds, chunk.positions, cache.length)
+        if self.kv_write is KvWrite.VENDOR:
+            staging.upload_hidden()
+        else:
+            staging.upload()
+        for index, layer in enumerate(self._layers.all):
+            self._run(group, index, layer, cache, chunk.num_tokens)
+            if index < len(chunk.deepstack) and chunk.visual_rows.size:
+                self._add(self._layers.output(group, index), chunk.visual_rows, chunk.deepstack[index])
+        cache.advance(chunk.num_tokens)
+        row = 2 * self._layout.hidden_size
+        last = self._layers.output(group, len(self._layers.all) - 1)
+        return Hidden(last.part((chunk.num_tokens - 1) * row, row).address)
+
+    def decode(self, cache: KVCache, token_id: int, position: int) -> Hidden:
+        embeds = self._table[token_id : token_id + 1]
+        return self.prefill(cache, Chunk(embeds, np.full((3, 1), position, np.uint32), NO_ROWS, ()))
+
+    def logits(self, hidden: Hidden) -> Array:
+        return self._head.logits(hidden)
+
+    def close(self) -> None:
+        self._undo.close()
+
+    def _group(self, length: int, chunk: Chunk) -> LayerGroup:
+        """The smallest group that fits: its cost follows the history it could see, not the one it does see.
+
+        Decode groups have a single index row, so a lone picture token, which differs in its rows, is
+        prefilled.
+        """
+        flat = self.info.index_rows == 1 or bool((chunk.positions == chunk.positions[0]).all())
+        groups = self._layout.decode if chunk.num_tokens == 1 and flat else self._layout.prefill
+        last = None
+        for group in groups:
+            if length <= group.history and chunk.num_tokens <= group.chunk:
+                return group
+            last = group
+        limit = last.history if last else 0
+        raise ValueError(f"{chunk.num_tokens} positions behind {length} rows: the limit is {limit} rows")
+
+    def _run(self, group: LayerGroup, index: int, layer: Layer, cache: AxclKVCache, num_tokens: int) -> None:
+        layers, runtime = self._layers, self._runtime
+        io, row = layer.ios[group.index], layers.cache_shape.row_bytes
+        first = cache.length * row
+        if layers.kv_write is KvWrite.VENDOR:
+            layers.lane(group).staging.upload_indices_and_mask()
+        if layers.kv_write is KvWrite.DIRECT:
+            size = group.chunk * row
+            runtime.set_output(io, self._layout.outputs["K_cache_out"], cache.keys(index).part(first, size))
+            runtime.set_output(io, self._layout.outputs["V_cache_out"], cache.values(index).part(first, size))
+        runtime.execute(layer.model, group.index, io)
+        if layers.kv_write is KvWrite.DIRECT:
+            return
+        size = num_tokens * row
+        runtime.copy(cache.keys(index).part(first, size), layers.new_keys.part(0, size))
+        runtime.copy(cache.values(index).part(first, size), layers.new_values.part(0, size))
+        if layers.kv_write is KvWrite.VENDOR:
+            source, target = layers.lane(group).hidden[1], layers.lane(group).hidden[0]
+            runtime.copy(target, source.part(0, 2 * self._layout.hidden_size * group.chunk))
+
+    def _add(self, output: Buffer, rows: Array, features: Array) -> None:
+        """Deepstack: bf16 hidden + features in float32, rounded to nearest even, at the visual rows only."""
+        first, stop = int(rows[0]), int(rows[-1]) + 1
+        size = 2 * self._layout.hidden_size
+        part = output.part(first * size, (stop - first) * size)
+        hidden = np.empty((stop - first, self._layout.hidden_size), "bfloat16")
+        self._runtime.download(hidden, part)
+        hidden[rows - first] = (hidden[rows - first].astype(np.float32) + features).astype(hidden.dtype)
+        self._runtime.upload(part, hidden)
+
+
+def _embedding_table(package: Package, hidden_size: int) -> Array:
+    """(rows, hidden) bfloat16, left on disk and paged in as rows are used."""
+    size = package.embeddings.stat().st_size
+    if size % (2 * hidden_size):
+        raise PackageError(
+            f"{package.embeddings.name} has {size} bytes, not a whole number of rows of {hidden_size} bf16"
+        )
+    table: Array = np.memmap(package.embeddings, np.dtype("bfloat16"), "r").reshape(-1, hidden_size)
+    return table
