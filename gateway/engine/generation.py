@@ -1,0 +1,123 @@
+"""One completion in flight. No phase is stored: what is computed and what is asked for say it all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.base import Array, Chunk, Decoder
+from gateway.engine.prompt import FinishReason, Output, PromptImage, Request
+from gateway.engine.sampler import Sampler
+from gateway.engine.session import Session
+from gateway.vision.encoder import Features
+
+
+class Generation:
+    """A request, the session it runs in, and what came out of it so far."""
+
+    def __init__(self, request: Request, session: Session) -> None:
+        self.request = request
+        self.session = session
+        self.token_ids: list[int] = []
+        self.features: dict[bytes, Features] = {}  # by digest, for pictures not yet prefilled
+        self.num_cached = len(session.keys)
+        self._sampler = Sampler(request.sampling)
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    @property
+    def num_computed(self) -> int:
+        return len(self.session.keys)
+
+    @property
+    def num_remaining(self) -> int:
+        """Positions of the prompt that are not on the device yet."""
+        return max(0, self.request.prompt.num_tokens - self.num_computed)
+
+    @property
+    def decoding(self) -> bool:
+        return self.num_remaining == 0
+
+    @property
+    def background(self) -> bool:
+        return self.request.identity.ephemeral
+
+    def missing(self, num_tokens: int) -> PromptImage | None:
+        """The first picture that the next `num_tokens` positions need and that is not encoded yet."""
+        start, stop = self.num_computed, self.num_computed + num_tokens
+        for image in self.request.prompt.images:
+            if (
+                image.span.start < stop
+                and image.span.stop > start
+                and image.pixels.digest not in self.features
+            ):
+                return image
+        return None
+
+    def chunk(self, decoder: Decoder, num_tokens: int) -> Chunk:
+        """The next `num_tokens` positions of the prompt, pictures in their places."""
+        prompt, start = self.request.prompt, self.num_computed
+        stop = start + num_tokens
+        embeds = decoder.embed(prompt.token_ids[start:stop])
+        rows: list[Array] = []
+        levels: list[tuple[Array, ...]] = []
+        for image in prompt.images:
+            first, last = max(start, image.span.start), min(stop, image.span.stop)
+            if first >= last:
+                continue
+            features = self.features[image.pixels.digest]
+            part = slice(first - image.span.start, last - image.span.start)
+            embeds[first - start : last - start] = features.embeds[part].astype(embeds.dtype)
+            rows.append(np.arange(first - start, last - start))
+            levels.append(tuple(level[part] for level in features.deepstack))
+        return Chunk(
+            embeds,
+            prompt.positions[:, start:stop],
+            np.concatenate(rows) if rows else np.zeros(0, np.int64),
+            tuple(np.concatenate(level) for level in zip(*levels, strict=True)),
+        )
+
+    def forget_features(self) -> None:
+        """Drop the features of pictures that are prefilled."""
+        needed = {
+            image.pixels.digest for image in self.request.prompt.images if image.span.stop > self.num_computed
+        }
+        self.features = {digest: features for digest, features in self.features.items() if digest in needed}
+
+    @property
+    def next_position(self) -> int:
+        """The position id of the last sampled token, which is the next to be decoded."""
+        return self.request.prompt.next_position + len(self.token_ids) - 1
+
+    def accept(self, logits: Array, context_length: int) -> Output:
+        """Sample a token and say what the outside gets to see of it."""
+        token_id = self._sampler.sample(logits)
+        self.token_ids.append(token_id)
+        finish: FinishReason | None = None
+        if token_id in self.request.sampling.stop_token_ids:
+            finish = "stop"
+        elif len(self.token_ids) >= self.request.sampling.max_tokens or self.num_computed >= context_length:
+            finish = "length"
+        shown = None if finish == "stop" else token_id
+        return Output(self.id, shown, finish, len(self.token_ids), self.num_cached)
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    generation: Generation
+    image: PromptImage
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    generation: Generation
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    generation: Generation
+
+
+Work = Encode | Prefill | Decode

@@ -1,0 +1,233 @@
+"""Conversations and the KV caches they own.
+
+A session is found by the client's own name for it, else by the longest matching prefix: whoever repeats the
+whole last prompt of a conversation continues it, and whoever shares a part gets a copy of that part. Caches
+beyond the device's room move to host memory, least recently used first, and what does not fit there is
+forgotten.
+
+Invariant: a session's keys describe the rows of its cache, one for one.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from backends.base import Array, Decoder, DecoderInfo, DeviceMemoryError, KVCache
+from gateway.engine.prompt import Identity, Prompt
+from gateway.errors import Unavailable
+
+
+@dataclass(eq=False)
+class Session:
+    """One conversation. Its rows are on the device (`cache`), on the host (`saved`), or nowhere yet."""
+
+    owner: str
+    name: str | None
+    keys: list[int] = field(default_factory=list)
+    num_prompt: int = 0  # keys that came from the client, in the last turn
+    cache: KVCache | None = None
+    saved: Array | None = None
+    busy: bool = False
+    used: int = 0
+
+    @property
+    def saved_bytes(self) -> int:
+        return 0 if self.saved is None else int(self.saved.nbytes)
+
+    def truncate(self, length: int) -> None:
+        assert self.cache is not None
+        self.cache.truncate(length)
+        del self.keys[length:]
+
+    def commit(self, keys: Sequence[int]) -> None:
+        """Record rows that are on the device now."""
+        self.keys.extend(keys)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """num_resident caches on the device, num_saved on the host taking saved_bytes; evictions so far."""
+
+    num_resident: int
+    num_saved: int
+    saved_bytes: int
+    num_evictions: int
+
+
+class SessionStore:
+    """At most `max_resident` caches on the device and `max_saved_bytes` of rows on the host."""
+
+    def __init__(self, decoder: Decoder, max_resident: int, max_saved_bytes: int) -> None:
+        self._decoder = decoder
+        self._max_resident = max_resident
+        self._max_saved_bytes = max_saved_bytes
+        self._sessions: list[Session] = []
+        self._clock = 0
+        self._num_evictions = 0
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions)
+
+    @property
+    def stats(self) -> StoreStats:
+        saved = [session.saved_bytes for session in self._sessions if session.saved is not None]
+        resident = sum(session.cache is not None for session in self._sessions)
+        return StoreStats(resident, len(saved), sum(saved), self._num_evictions)
+
+    def acquire(self, identity: Identity, prompt: Prompt) -> Session | None:
+        """A session whose cache holds as much of the prompt as could be found; it is the caller's until
+        `release`.
+
+        None while every cache is in use by others. Raises Unavailable when the device cannot hold even one.
+        """
+        info = self._decoder.info
+        mine = [session for session in self._sessions if session.owner == identity.owner]
+        matches = {id(session): common_prefix(session.keys, prompt.keys) for session in mine}
+        session = self._same_conversation(identity, mine, matches)
+        if session is not None:
+            length = reusable(matches[id(session)], prompt, info)
+            if not self._resume(session, length):
+                return None
+        else:
+            source = max(mine, key=lambda session: matches[id(session)], default=None)
+            length = reusable(matches[id(source)], prompt, info) if source else 0
+            if not saves_a_chunk(length, prompt.num_tokens, info.prefill_chunk):
+                source, length = None, 0
+            session = self._start(identity, source, length)
+            if session is None:
+                return None
+        session.busy = True
+        session.num_prompt = prompt.num_tokens
+        self._touch(session)
+        return session
+
+    def release(self, session: Session, *, keep: bool) -> None:
+        """The generation is over. What is in the cache stays valid for the next turn, if it is to be kept."""
+        session.busy = False
+        self._touch(session)
+        if not keep:
+            self._forget(session)
+
+    def clear(self) -> None:
+        for session in list(self._sessions):
+            self._forget(session)
+
+    def _same_conversation(
+        self, identity: Identity, mine: Iterable[Session], matches: dict[int, int]
+    ) -> Session | None:
+        if identity.ephemeral:
+            return None
+        idle = [session for session in mine if not session.busy]
+        if identity.name is not None:
+            return next((session for session in idle if session.name == identity.name), None)
+        # A cancelled prefill has fewer rows than its prompt: all of them must be repeated, and there must be
+        # some.
+        continued = [
+            s for s in idle if s.name is None and s.keys and matches[id(s)] >= min(s.num_prompt, len(s.keys))
+        ]
+        return max(continued, key=lambda session: matches[id(session)], default=None)
+
+    def _start(self, identity: Identity, source: Session | None, length: int) -> Session | None:
+        """A new session, beginning with a copy of `length` rows of another one."""
+        cache = self._allocate(source, length)
+        if cache is None:
+            return None
+        session = Session(identity.owner, identity.name, cache=cache)
+        session.keys = source.keys[:length] if source else []
+        self._sessions.append(session)
+        return session
+
+    def _resume(self, session: Session, length: int) -> bool:
+        """Bring a session back to the device, cut to its first `length` rows."""
+        if session.cache is None:
+            session.cache = self._allocate(session, length)
+            if session.cache is None:
+                return False
+            session.saved = None
+            del session.keys[length:]
+        else:
+            session.truncate(length)
+        return True
+
+    def _allocate(self, source: Session | None, length: int) -> KVCache | None:
+        """A cache with the first `length` rows of `source`; None while every other cache is in use."""
+        while sum(session.cache is not None for session in self._sessions) >= self._max_resident:
+            if not self._evict(source):
+                return None
+        while True:
+            try:
+                return self._copy(source, length)
+            except DeviceMemoryError as reason:
+                if self._evict(source):
+                    continue
+                if any(session.busy for session in self._sessions):
+                    return None
+                needed = self._decoder.info.cache_bytes >> 20
+                raise Unavailable(
+                    f"The device has no memory for another session: its KV cache needs {needed} MiB.",
+                    retry_after_s=10,
+                ) from reason
+
+    def _copy(self, source: Session | None, length: int) -> KVCache:
+        if source is not None and source.cache is not None:
+            return source.cache.fork(length)
+        cache = self._decoder.new_cache()
+        if source is not None and source.saved is not None:
+            row_bytes = source.saved.shape[1] // max(1, len(source.keys))
+            cache.load(source.saved[:, : length * row_bytes])
+        return cache
+
+    def _evict(self, spare: Session | None) -> bool:
+        """Move the least recently used idle cache to the host; `spare` comes last, and is never forgotten."""
+        idle = [session for session in self._sessions if session.cache is not None and not session.busy]
+        if not idle:
+            return False
+        session = min(idle, key=lambda session: (session is spare, session.used))
+        assert session.cache is not None
+        session.saved = session.cache.save()
+        session.cache.free()
+        session.cache = None
+        self._num_evictions += 1
+        while sum(session.saved_bytes for session in self._sessions) > self._max_saved_bytes:
+            saved = [s for s in self._sessions if s.saved is not None and s is not spare]
+            if not saved:
+                break
+            self._forget(min(saved, key=lambda session: session.used))
+        return True
+
+    def _forget(self, session: Session) -> None:
+        if session.cache is not None:
+            session.cache.free()
+            session.cache = None
+        self._sessions.remove(session)
+
+    def _touch(self, session: Session) -> None:
+        self._clock += 1
+        session.used = self._clock
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many leading keys are equal."""
+    length = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        length += 1
+    return length
+
+
+def reusable(match: int, prompt: Prompt, info: DecoderInfo) -> int:
+    """How many matching rows a prompt can build on.
+
+    The last position is always run again, for its logits. And a picture still to come must be prefilled,
+    which does not work behind more than `prefill_history` rows.
+    """
+    length = min(match, prompt.num_tokens - 1)
+    if info.index_rows > 1 and any(image.span.stop > length for image in prompt.images):
+        length = min(length, info.prefill_history)
+    return length
+
+
+def saves_a_chunk(length: int, num_tokens: int, chunk: int) -> bool:
+    """Whether a copy of `length` rows spares any prefill call: chunks are padded, so a few rows spare
+    nothing."""
+    return -(-(num_tokens - length) // chunk) < -(-num_tokens // chunk)

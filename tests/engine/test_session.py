@@ -1,0 +1,97 @@
+import pytest
+
+from gateway.engine.prompt import Identity
+from gateway.engine.session import Session, SessionStore, common_prefix, reusable, saves_a_chunk
+from tests.engine.toy import ROW_BYTES, ToyDevice, engine, picture, prompt, request, run
+
+
+def taken(store: SessionStore, text: str, name: str | None = None) -> Session:
+    """Acquire a session for a prompt and put all its rows on the device."""
+    asked = prompt(text)
+    session = store.acquire(Identity(name=name), asked)
+    assert session is not None
+    assert session.cache is not None
+    rows = asked.num_tokens - len(session.keys)
+    session.cache.rows += [bytes(ROW_BYTES)] * rows  # type: ignore[attr-defined]
+    session.commit(asked.keys[len(session.keys) :])
+    return session
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "length"),
+    [
+        ((), (1,), 0),
+        ((1, 2, 3), (1, 2, 3), 3),
+        ((1, 2), (1, 2, 3), 2),
+        ((1, 9, 3), (1, 2, 3), 1),
+        ((9,), (1,), 0),
+    ],
+)
+def test_common_prefix(first: tuple[int, ...], second: tuple[int, ...], length: int) -> None:
+    assert common_prefix(first, second) == length
+
+
+@pytest.mark.parametrize(
+    ("length", "num_tokens", "saves"),
+    [(0, 10, False), (1, 10, False), (2, 10, True), (3, 3, True), (4, 5, True)],
+)
+def test_a_copy_is_worth_it_when_it_saves_a_chunk(length: int, num_tokens: int, saves: bool) -> None:
+    assert saves_a_chunk(length, num_tokens, 4) is saves
+
+
+def test_the_last_position_is_always_run_again() -> None:
+    assert reusable(5, prompt("12345"), ToyDevice.info) == 4
+
+
+def test_keys_of_a_picture_never_look_like_token_ids() -> None:
+    keys = prompt("ab", picture("red"), "c").keys
+    assert all(key < 2**31 for key in (*keys[:2], keys[6]))
+    assert all(key >= 2**32 for key in keys[2:6])
+    assert len(set(keys)) == 7
+
+
+def test_a_named_session_is_its_clients_own() -> None:
+    store = SessionStore(ToyDevice(), 8, 1 << 20)
+    mine = taken(store, "the same words", "mine")
+    store.release(mine, keep=True)
+    other = taken(store, "the same words", "other")
+    store.release(other, keep=True)
+    assert other is not mine
+    assert taken(store, "completely different", "mine") is mine
+
+
+def test_a_continued_conversation_is_found_without_a_name() -> None:
+    store = SessionStore(ToyDevice(), 8, 1 << 20)
+    first, second = taken(store, "system. one"), taken(store, "system. two")
+    store.release(first, keep=True)
+    store.release(second, keep=True)
+    assert taken(store, "system. one. more") is first
+    assert taken(store, "system. two. more") is second
+    assert taken(store, "system. three") not in (first, second)
+
+
+def test_the_least_recently_used_goes_to_the_host_and_then_is_forgotten() -> None:
+    store = SessionStore(ToyDevice(), 1, 2 * 8 * ROW_BYTES)
+    for name in ("a", "b", "c", "d"):
+        store.release(taken(store, name * 8, name), keep=True)
+    # The cache of d is on the device, c and b are saved, and a did not fit the host budget any more.
+    assert [session.name for session in store] == ["b", "c", "d"]
+    assert (store.stats.num_resident, store.stats.num_saved, store.stats.num_evictions) == (1, 2, 3)
+
+
+def test_with_one_cache_a_shared_prefix_is_still_used() -> None:
+    device = ToyDevice(max_caches=1)
+    chat = engine(device, max_sessions=1)
+    run(chat, request("1", prompt("a long shared beginning, one"), name="a"))
+    device.prefills.clear()
+    run(chat, request("2", prompt("a long shared beginning, two"), name="b"))
+    assert sum(device.prefills) == len("two")
+
+
+def test_clearing_frees_every_cache() -> None:
+    device = ToyDevice()
+    store = SessionStore(device, 8, 1 << 20)
+    for name in ("a", "b"):
+        store.release(taken(store, name * 8, name), keep=True)
+    store.clear()
+    assert (device.num_caches, list(store)) == (0, [])
