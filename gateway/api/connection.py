@@ -1,0 +1,45 @@
+"""The client at the other end: what it sends, and whether it is still there."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+
+from gateway.errors import BodyTooLarge
+
+T = TypeVar("T")
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Raises BodyTooLarge, before reading where the length is announced; ClientDisconnect."""
+    too_large = BodyTooLarge(f"The request body is larger than {max_bytes} bytes.")
+    if int(request.headers.get("content-length", 0)) > max_bytes:
+        raise too_large
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > max_bytes:
+            raise too_large
+    return bytes(body)
+
+
+async def while_connected(receive: Receive, work: Coroutine[None, None, T]) -> T:
+    """What `work` returns; it is cancelled, and ClientDisconnect raised, when the client goes first."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

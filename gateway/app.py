@@ -1,0 +1,94 @@
+"""Puts the parts together: settings in, a running gateway out. Nothing is constructed anywhere else."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+
+from backends.axcl.layers import KvWrite
+from backends.axcl.package import Package, open_package
+from gateway.api.routes import Limits, build_api
+from gateway.chat.generation import GenerationDefaults
+from gateway.chat.media import MediaFetcher, MediaLimits
+from gateway.chat.model import ChatModel
+from gateway.chat.template import ChatTemplate
+from gateway.chat.tokenizer import Tokenizer
+from gateway.demo.package import demo_package
+from gateway.engine.client import EngineClient
+from gateway.engine.messages import EngineInfo, WorkerConfig
+from gateway.logs import LogFormat
+from gateway.settings import Settings, SettingsError
+from gateway.vision.registry import Registry
+
+MEGA = 10**6
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings) -> AsyncIterator[Starlette]:
+    """The ASGI application, with its engine running as long as the block.
+
+    Raises SettingsError, PackageError, RegistryError, ExportError or EngineFailure, each with a sentence for
+    whoever starts the server.
+    """
+    package = _package(settings)
+    registry = Registry.load(settings.vision_models)
+    log.info("loading", extra={"facts": {"package": package.folder}})
+    client = EngineClient(_worker_config(settings, package), settings.max_waiting)
+    try:
+        await client.start()
+        model = _chat_model(settings, package, registry, client.info)
+        limits = Limits(
+            max_body_bytes=settings.max_body_mb * MEGA,
+            max_image_bytes=settings.max_image_mb * MEGA,
+            max_image_pixels=settings.max_image_megapixels * MEGA,
+        )
+        yield build_api(model, client, limits)
+    finally:
+        await client.close()
+
+
+def log_format(settings: Settings) -> LogFormat:
+    return LogFormat(settings.log_level, settings.log_json)
+
+
+def _package(settings: Settings) -> Package:
+    if settings.model is not None:
+        return open_package(settings.model)
+    if settings.device == "card":
+        raise SettingsError(
+            "The demo model runs on the emulated card only; name a model for a card with --model."
+        )
+    return open_package(demo_package(settings.cache_dir))
+
+
+def _worker_config(settings: Settings, package: Package) -> WorkerConfig:
+    return WorkerConfig(
+        package=package.folder,
+        device="emulator" if settings.model is None else settings.device,
+        device_index=settings.device_index,
+        kv_write=None if settings.kv_write == "auto" else KvWrite(settings.kv_write),
+        emulated_bytes=settings.emulated_memory_mb * MEGA,
+        max_sessions=settings.max_sessions,
+        max_saved_bytes=settings.host_cache_mb * MEGA,
+        max_feature_bytes=settings.feature_cache_mb * MEGA,
+        vision_models=settings.vision_models,
+        log_format=log_format(settings),
+    )
+
+
+def _chat_model(settings: Settings, package: Package, registry: Registry, info: EngineInfo) -> ChatModel:
+    tokenizer = Tokenizer.load(package.tokenizer)
+    media = MediaLimits(settings.max_image_mb * MEGA, settings.media_timeout_s)
+    return ChatModel(
+        name=settings.model_name or package.name,
+        tokenizer=tokenizer,
+        template=ChatTemplate.load(package.tokenizer, tokenizer.special_tokens),
+        encoder=None if info.vision_input is None else registry.find(info.prefix, info.vision_input),
+        media=MediaFetcher(media, settings.allow_private_media),
+        max_pixels=settings.max_image_megapixels * MEGA,
+        context_length=info.decoder.context_length,
+        defaults=GenerationDefaults.load(package.tokenizer, tokenizer),
+    )

@@ -1,0 +1,64 @@
+"""What the demo does: a few questions about two pictures, over HTTP, and how to ask more."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from gateway.demo import MODEL_NAME, PICTURES
+from gateway.remote import Remote, user_message
+from gateway.terminal import tell
+
+SHAPES, WORD = PICTURES / "shapes.png", PICTURES / "word.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    text: str
+    pictures: tuple[Path, ...]
+
+
+QUESTIONS = (
+    Question("What is in this image?", (SHAPES,)),
+    Question("What does the text say?", (WORD,)),
+    Question("Do both images have the same background color?", (SHAPES, WORD)),
+)
+
+
+def tour(base_url: str, console: Console) -> None:
+    """Ask, and print the answers as they come with what they took. Raises RemoteError when one fails."""
+    with Remote(base_url) as remote:
+        for question in QUESTIONS:
+            names = ", ".join(path.name for path in question.pictures)
+            console.print(f"\n[bold]{question.text}[/] [dim]{names}[/]")
+            asked = user_message(question.text, question.pictures)
+            tell(console, remote.ask(MODEL_NAME, [asked], temperature=0))
+
+
+def invitation(base_url: str) -> str:
+    """Two ways to ask on, to be pasted into a shell."""
+    return f"""\
+With curl:
+
+curl -N {base_url}/chat/completions -H 'Content-Type: application/json' --data-binary @- <<END
+{{"model": "{MODEL_NAME}", "stream": true, "messages": [{{"role": "user", "content": [
+  {{"type": "image_url", "image_url": {{
+    "url": "data:image/png;base64,$(base64 < '{SHAPES}' | tr -d '\\n')"}}}},
+  {{"type": "text", "text": "What is in this image?"}}]}}]}}
+END
+
+With the openai package:
+
+python3 - <<'END'
+import base64, openai
+client = openai.OpenAI(base_url="{base_url}", api_key="none")
+picture = base64.b64encode(open("{SHAPES}", "rb").read()).decode()
+stream = client.chat.completions.create(model="{MODEL_NAME}", stream=True, messages=[
+    {{"role": "user", "content": [
+        {{"type": "image_url", "image_url": {{"url": "data:image/png;base64," + picture}}}},
+        {{"type": "text", "text": "What is in this image?"}}]}}])
+for chunk in stream:
+    print(chunk.choices[0].delta.content or "", end="", flush=True)
+print()
+END
+"""

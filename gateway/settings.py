@@ -1,0 +1,135 @@
+"""Every setting, once: its name, default, unit and meaning.
+
+A value comes from the command line, else from the environment (`AXGATE_PORT`), else from the TOML file
+(`port = 8080`), else it is the default. This is the only module that reads the environment.
+"""
+
+from argparse import ArgumentParser
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+DEFAULT_CONFIG = Path("axgate.toml")
+
+Count = Annotated[int, Field(ge=1)]
+Megabytes = Annotated[int, Field(ge=0)]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message is one line for the person who wrote them."""
+
+
+class Settings(BaseSettings):
+    """Megabytes are 10^6 bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AXGATE_",
+        extra="forbid",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+    )
+
+    config: Path | None = Field(None, description="TOML file to read; ./axgate.toml is read when it exists")
+
+    # server
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    max_body_mb: Count = Field(64, description="largest request body, in megabytes")
+
+    # model
+    model: Path | None = Field(None, description="model package folder; without one, the built-in demo model")
+    model_name: str | None = Field(None, description="name clients use; without one, the folder's name")
+    vision_models: Path | None = Field(
+        None, description="a vision_models.json to use instead of the built-in one"
+    )
+    cache_dir: Path = Field(
+        Path("~/.cache/axgate"), description="folder for what can be made again, such as the demo package"
+    )
+
+    # device
+    device: Literal["auto", "card", "emulator"] = Field(
+        "auto", description="card, emulator, or auto: the card when one answers"
+    )
+    device_index: int = Field(0, ge=0, description="which card, counted from 0")
+    kv_write: Literal["auto", "direct", "copy"] = Field(
+        "auto",
+        description="how K and V rows reach the cache; auto takes the fastest way that passes the self-test",
+    )
+    emulated_memory_mb: Count = Field(2000, description="device memory of the emulated card, in megabytes")
+
+    # limits
+    max_sessions: Count = Field(8, description="conversations whose KV cache is kept on the device")
+    host_cache_mb: Megabytes = Field(
+        1000, description="host memory for KV caches moved off the device, in megabytes"
+    )
+    feature_cache_mb: Megabytes = Field(256, description="host memory for encoded pictures, in megabytes")
+    max_waiting: Count = Field(64, description="requests that may wait; further ones are answered 503")
+    max_image_mb: Count = Field(20, description="largest picture file, in megabytes")
+    max_image_megapixels: Count = Field(50, description="largest picture, in megapixels")
+    media_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="time to fetch one picture, in seconds"
+    )
+    allow_private_media: bool = Field(
+        False, description="fetch pictures from private and local addresses too"
+    )
+
+    # logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe level logged"
+    )
+    log_json: bool = Field(False, description="log one JSON object per line")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        chosen = init_settings().get("config") or env_settings().get("config")
+        if chosen and not Path(chosen).is_file():
+            raise SettingsError(f"There is no configuration file {chosen}.")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, chosen or DEFAULT_CONFIG)
+
+
+def load(options: dict[str, Any]) -> Settings:
+    """`options` are those given on the command line. Raises SettingsError."""
+    try:
+        return Settings(**options)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+    except ValueError as error:  # tomllib says line and column
+        raise SettingsError(f"The configuration file is not valid TOML: {error}.") from None
+
+
+def command_line(parser: ArgumentParser) -> "CliSettingsSource[ArgumentParser]":
+    """Adds an option per setting to `parser`; called with the parsed arguments, then with nothing, the result
+    gives those that were set, fit for `load`."""
+    return CliSettingsSource(Settings, root_parser=parser)
+
+
+def _sentence(error: ValidationError) -> str:
+    return " ".join(
+        _complaint(str(each["loc"][0]), each["type"], each["msg"], each["input"]) for each in error.errors()
+    )
+
+
+def _complaint(name: str, kind: str, message: str, value: object) -> str:
+    if kind != "extra_forbidden":
+        return f"Setting {name} = {value!r}: {message[0].lower()}{message[1:]}."
+    similar = get_close_matches(name, Settings.model_fields, n=1)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    return f"There is no setting {name}.{hint}"

@@ -1,0 +1,181 @@
+"""The API with a real chat model on a scripted engine: what takes the device's place in these tests."""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Mapping
+from functools import cache
+from io import BytesIO
+from typing import Any, cast
+
+import httpx
+from PIL import Image
+from starlette.applications import Starlette
+
+from gateway.api.routes import Limits, build_api
+from gateway.chat.generation import GenerationDefaults
+from gateway.chat.media import MediaFetcher, MediaLimits
+from gateway.chat.model import ChatModel
+from gateway.chat.template import ChatTemplate
+from gateway.chat.tokenizer import Tokenizer
+from gateway.demo import CHECKPOINT
+from gateway.engine.client import EngineClient, EngineStatus
+from gateway.engine.prompt import Output, Request
+from gateway.vision.registry import Registry
+
+MODEL = "demo"
+CONTEXT = 256
+LIMITS = Limits(max_body_bytes=100_000, max_image_bytes=50_000, max_image_pixels=1_000_000)
+
+
+def _png() -> str:
+    file = BytesIO()
+    Image.new("RGB", (1, 1), (220, 40, 40)).save(file, "PNG")
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+
+
+RED_PIXEL = _png()
+PATH = "/v1/chat/completions"
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    return Tokenizer.load(CHECKPOINT)
+
+
+@cache
+def model() -> ChatModel:
+    return ChatModel(
+        name=MODEL,
+        tokenizer=tokenizer(),
+        template=ChatTemplate.load(CHECKPOINT, tokenizer().special_tokens),
+        encoder=next(each for each in Registry.load().encoders if each.spec.width == 96),
+        media=MediaFetcher(MediaLimits(LIMITS.max_image_bytes, timeout_s=5)),
+        max_pixels=LIMITS.max_image_pixels,
+        context_length=CONTEXT,
+        defaults=GenerationDefaults(frozenset({0}), temperature=0.7, top_k=20, top_p=0.8),
+    )
+
+
+class ScriptedEngine:
+    """Says `text` token by token, however many are asked for at most; then `error` if there is one.
+
+    With `gate`, it waits for it before each token from `gate_at` on. `requests` and `num_closed` tell what
+    was asked and how many generations were given up or ended.
+    """
+
+    status = EngineStatus("ready", 0, 0, None)
+
+    def __init__(
+        self,
+        text: str = "A red pixel.",
+        error: Exception | None = None,
+        gate: asyncio.Event | None = None,
+        gate_at: int = 0,
+        num_cached: int = 0,
+    ) -> None:
+        self._ids = tokenizer().encode(text)
+        self._error = error
+        self._gate = gate
+        self._gate_at = gate_at
+        self._num_cached = num_cached
+        self.requests: list[Request] = []
+        self.num_closed = 0
+
+    async def generate(self, request: Request) -> AsyncGenerator[Output, None]:
+        self.requests.append(request)
+        try:
+            limit = request.sampling.max_tokens
+            for place, token_id in enumerate(self._ids[:limit]):
+                if self._gate and place >= self._gate_at:
+                    await self._gate.wait()
+                cut = place + 1 == limit
+                yield Output(request.id, token_id, "length" if cut else None, place + 1, self._num_cached)
+            if self._error:
+                raise self._error
+            if len(self._ids) < limit:
+                yield Output(request.id, None, "stop", len(self._ids) + 1, self._num_cached)
+        finally:
+            self.num_closed += 1
+
+
+def service(engine: ScriptedEngine | None = None, limits: Limits = LIMITS) -> Starlette:
+    return build_api(model(), cast(EngineClient, engine or ScriptedEngine()), limits)
+
+
+def body(content: object = "Hi", **fields: object) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": content}], **fields}
+
+
+def text(words: str) -> dict[str, object]:
+    return {"type": "text", "text": words}
+
+
+def image(url: str = RED_PIXEL) -> dict[str, object]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def call(app: Starlette, path: str = PATH, method: str = "POST", **request: Any) -> httpx.Response:
+    """One request, its whole response."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(send())
+
+
+def ask(app: Starlette, headers: Mapping[str, str] | None = None, **fields: object) -> httpx.Response:
+    """A chat completion of "Hi", unless `messages` says something else."""
+    return call(app, json=body() | fields, headers=headers)
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """What follows each `data: ` of a stream, as JSON where it is JSON. Anything else but comments is a
+    fault."""
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *blocks, end = response.text.split("\n\n")
+    assert end == ""
+    assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
+    lines = [block.removeprefix("data: ") for block in blocks]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+class Connection:
+    """One request driven by hand over ASGI, for clients that leave."""
+
+    def __init__(self, app: Starlette, request: Mapping[str, object]) -> None:
+        self._app = app
+        self._inbox: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+        self._inbox.put_nowait(
+            {"type": "http.request", "body": json.dumps(request).encode(), "more_body": False}
+        )
+        self.sent: list[dict[str, Any]] = []
+        self.received = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until the application is done with the request."""
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": PATH,
+            "raw_path": PATH.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [],
+            "client": ("test", 1),
+            "server": ("test", 80),
+        }
+        await self._app(scope, self._inbox.get, self._send)
+
+    def leave(self) -> None:
+        self._inbox.put_nowait({"type": "http.disconnect"})
+
+    async def _send(self, message: Any) -> None:
+        self.sent.append(message)
+        self.received.set()

@@ -1,0 +1,143 @@
+"""Where settings come from, what happens to wrong ones, and that the documentation names them all."""
+
+import re
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.settings import Settings, SettingsError, command_line, load
+
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without axgate.toml, and no AXGATE_ variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"AXGATE_{name.upper()}", raising=False)
+    return tmp_path
+
+
+def given(*arguments: str) -> dict[str, Any]:
+    parser = ArgumentParser()
+    source = command_line(parser)
+    return source(parsed_args=parser.parse_args(arguments))()
+
+
+def test_the_documentation_has_one_row_per_setting_with_its_default_and_meaning() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.*?) \| (.*) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(
+        (name, f"AXGATE_{name.upper()}", shown(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    )
+
+
+def shown(default: object) -> str:
+    if default is None:
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def test_every_setting_is_an_option_an_environment_variable_and_a_key(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "host": "0.0.0.0",
+        "port": 1,
+        "max_body_mb": 2,
+        "model": Path("m"),
+        "model_name": "n",
+        "vision_models": Path("v.json"),
+        "cache_dir": Path("c"),
+        "device": "emulator",
+        "device_index": 3,
+        "kv_write": "copy",
+        "emulated_memory_mb": 4,
+        "max_sessions": 5,
+        "host_cache_mb": 6,
+        "feature_cache_mb": 7,
+        "max_waiting": 8,
+        "max_image_mb": 9,
+        "max_image_megapixels": 10,
+        "media_timeout_s": 11.5,
+        "allow_private_media": True,
+        "log_level": "debug",
+        "log_json": True,
+    }
+    path = elsewhere / "all.toml"
+    quoted = {
+        name: f'"{value}"' if isinstance(value, str | Path) else str(value).lower()
+        for name, value in values.items()
+    }
+    path.write_text("\n".join(f"{name} = {value}" for name, value in quoted.items()))
+    expected = values | {"config": path}
+    assert expected.keys() == Settings.model_fields.keys()
+
+    options = [
+        part
+        for name, value in expected.items()
+        for part in (
+            [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
+        )
+    ]
+    assert load(given(*options)).model_dump() == expected
+    assert load({"config": path}).model_dump() == expected
+    for name, value in expected.items():
+        monkeypatch.setenv(f"AXGATE_{name.upper()}", str(value))
+    assert load({}).model_dump() == expected
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "axgate.toml").write_text('host = "file"\nport = 1\nmax_sessions = 1')
+    monkeypatch.setenv("AXGATE_PORT", "2")
+    monkeypatch.setenv("AXGATE_MAX_SESSIONS", "2")
+    settings = load(given("--max-sessions", "3"))
+    assert (settings.host, settings.port, settings.max_sessions) == ("file", 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("prot = 1", "There is no setting prot. Did you mean port?"),
+        ("[server]\nport = 1", "There is no setting server."),
+        (
+            "port = 'x'",
+            "Setting port = 'x': input should be a valid integer, unable to parse string as an integer.",
+        ),
+        ("port = 70000", "Setting port = 70000: input should be less than or equal to 65535."),
+        (
+            "device = 'npu'\nmax_sessions = 0",
+            "Setting device = 'npu': input should be 'auto', 'card' or 'emulator'. "
+            "Setting max_sessions = 0: input should be greater than or equal to 1.",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_readable_line(elsewhere: Path, file: str, message: str) -> None:
+    (elsewhere / "axgate.toml").write_text(file)
+    with pytest.raises(SettingsError) as caught:
+        load({})
+    assert str(caught.value) == message
+
+
+def test_a_file_that_is_no_toml_is_told_with_its_line(elsewhere: Path) -> None:
+    (elsewhere / "axgate.toml").write_text("host = 'x'\nport\n")
+    with pytest.raises(SettingsError, match=r"^The configuration file is not valid TOML: .*line 2"):
+        load({})
+
+
+def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"^There is no configuration file nope\.toml\.$"):
+        load(given("--config", "nope.toml"))
+    monkeypatch.setenv("AXGATE_CONFIG", "neither.toml")
+    with pytest.raises(SettingsError, match=r"^There is no configuration file neither\.toml\.$"):
+        load({})
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load({}).port = 1
