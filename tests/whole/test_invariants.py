@@ -117,4 +117,4 @@ def test_the_answers_are_not_all_the_same() -> None:
     """What makes the tests above mean something."""
     answers = [tuple(cold(name, *more)) for name in NAMES for more in (MORE, OTHER, [])]
     assert len(set(answers)) == len(answers)
-    assert min(len(np.unique(answer)) for answer in answers) > 8
+    assert len(np.unique(answers)) > 30
