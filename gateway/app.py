@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from starlette.applications import Starlette
 
 from backends.axcl.layers import KvWrite
 from backends.axcl.package import Package, open_package
+from backends.export import ExportOptions, export_package
 from gateway.api.routes import Limits, build_api
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.media import MediaFetcher, MediaLimits
 from gateway.chat.model import ChatModel
 from gateway.chat.template import ChatTemplate
 from gateway.chat.tokenizer import Tokenizer
-from gateway.demo.package import demo_package
+from gateway.demo import CHECKPOINT, MODEL_NAME
 from gateway.engine.client import EngineClient
 from gateway.engine.messages import EngineInfo, WorkerConfig
 from gateway.logs import LogFormat
@@ -33,11 +36,12 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Starlette]:
     Raises SettingsError, PackageError, RegistryError, ExportError or EngineFailure, each with a sentence for
     whoever starts the server.
     """
-    package = _package(settings)
     registry = Registry.load(settings.vision_models)
-    log.info("loading", extra={"facts": {"package": package.folder}})
-    client = EngineClient(_worker_config(settings, package), settings.max_waiting)
-    try:
+    async with AsyncExitStack() as undo:
+        package = open_package(settings.model or _demo_package(settings, undo))
+        log.info("loading", extra={"facts": {"package": package.folder}})
+        client = EngineClient(_worker_config(settings, package), settings.max_waiting)
+        undo.push_async_callback(client.close)
         await client.start()
         model = _chat_model(settings, package, registry, client.info)
         limits = Limits(
@@ -46,22 +50,21 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Starlette]:
             max_image_pixels=settings.max_image_megapixels * MEGA,
         )
         yield build_api(model, client, limits)
-    finally:
-        await client.close()
 
 
 def log_format(settings: Settings) -> LogFormat:
     return LogFormat(settings.log_level, settings.log_json)
 
 
-def _package(settings: Settings) -> Package:
-    if settings.model is not None:
-        return open_package(settings.model)
+def _demo_package(settings: Settings, undo: AsyncExitStack) -> Path:
+    """The demo checkpoint as a package, for as long as it is needed: making it takes a tenth of a second."""
     if settings.device == "card":
         raise SettingsError(
             "The demo model runs on the emulated card only; name a model for a card with --model."
         )
-    return open_package(demo_package(settings.cache_dir))
+    folder = Path(undo.enter_context(TemporaryDirectory(prefix="axgate-"))) / MODEL_NAME
+    export_package(CHECKPOINT, folder, ExportOptions(), lambda *_: None)
+    return folder
 
 
 def _worker_config(settings: Settings, package: Package) -> WorkerConfig:

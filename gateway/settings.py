@@ -53,16 +53,13 @@ class Settings(BaseSettings):
     vision_models: Path | None = Field(
         None, description="a vision_models.json to use instead of the built-in one"
     )
-    cache_dir: Path = Field(
-        Path("~/.cache/axgate"), description="folder for what can be made again, such as the demo package"
-    )
 
     # device
     device: Literal["auto", "card", "emulator"] = Field(
         "auto", description="card, emulator, or auto: the card when one answers"
     )
     device_index: int = Field(0, ge=0, description="which card, counted from 0")
-    kv_write: Literal["auto", "direct", "copy"] = Field(
+    kv_write: Literal["auto", "direct", "copy", "vendor"] = Field(
         "auto",
         description="how K and V rows reach the cache; auto takes the fastest way that passes the self-test",
     )

@@ -147,7 +147,7 @@ def test_a_client_that_leaves_frees_the_card(client: OpenAI, gateway: Gateway) -
     until_idle(gateway)
 
 
-BAD = {
+BAD: dict[str, tuple[Any, str | None]] = {
     "empty messages": ({"messages": []}, "messages"),
     "a wrong role": ({"messages": [{"role": "wizard", "content": "hi"}]}, "messages[0].role"),
     "not base64": ("data:image/png;base64,!!!!", None),
@@ -164,7 +164,7 @@ def test_bad_input_is_told_in_openais_words_and_the_server_goes_on(client: OpenA
     if isinstance(bad, str):
         bad = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": bad}}]}]}
     with pytest.raises(BadRequestError) as caught:
-        client.chat.completions.create(model=MODEL, **bad)  # type: ignore[call-overload]
+        client.chat.completions.create(model=MODEL, **bad)
     assert (caught.value.type, caught.value.param) == ("invalid_request_error", param)
     assert ask(client, [{"role": "user", "content": "Hi"}]).choices[0].finish_reason == "stop"
 

@@ -51,7 +51,6 @@ def test_every_setting_is_an_option_an_environment_variable_and_a_key(
         "model": Path("m"),
         "model_name": "n",
         "vision_models": Path("v.json"),
-        "cache_dir": Path("c"),
         "device": "emulator",
         "device_index": 3,
         "kv_write": "copy",

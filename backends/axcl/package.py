@@ -1,7 +1,7 @@
 """A model folder, as published for the card: which file is what.
 
-File names are the only index such a folder has (see docs/packages.md); what a graph can do is read from the
-graph itself once it is loaded.
+File names are the only index such a folder has; what a graph can do is read from the graph itself, once it is
+loaded.
 """
 
 import json
