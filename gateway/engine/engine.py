@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backends.base import Array, Decoder
+from backends.base import Decoder, Hidden
 from gateway.engine.generation import Decode, Encode, Generation, Prefill
 from gateway.engine.prompt import Output, Request
 from gateway.engine.scheduler import Scheduler
@@ -80,7 +80,7 @@ class Engine:
         over."""
         self._waiting = [request for request in self._waiting if request.id != request_id]
         if generation := self._running.get(request_id):
-            self._finish(generation)
+            self._finish(generation, keep=not generation.background)
 
     def step(self) -> list[Output | Failed]:
         """Do one piece of work and say what came of it."""
@@ -118,8 +118,7 @@ class Engine:
             try:
                 features = self._encode(pixels)
             except GatewayError as error:
-                self._finish(generation)
-                return [Failed(generation.id, error)]
+                return [self._fail(generation, error)]
             self._num_encodes += 1
             self._features.put(pixels.digest, features)
         generation.features[pixels.digest] = features
@@ -131,24 +130,31 @@ class Engine:
         hidden = self._decoder.prefill(session.cache, generation.chunk(self._decoder, num_tokens))
         session.commit(generation.request.prompt.keys[start : start + num_tokens])
         generation.forget_features()
-        if not generation.decoding:
-            return []
-        return [self._accept(generation, self._decoder.logits(hidden))]
+        return [self._sample(generation, hidden)] if generation.decoding else []
 
     def _run_decode(self, generation: Generation) -> list[Output | Failed]:
         session, token_id = generation.session, generation.token_ids[-1]
         assert session.cache is not None
         hidden = self._decoder.decode(session.cache, token_id, generation.next_position)
         session.commit([token_id])
-        return [self._accept(generation, self._decoder.logits(hidden))]
+        return [self._sample(generation, hidden)]
 
-    def _accept(self, generation: Generation, logits: Array) -> Output:
-        output = generation.accept(logits, self._decoder.info.context_length)
+    def _sample(self, generation: Generation, hidden: Hidden) -> Output | Failed:
+        logits = self._decoder.logits(hidden)
+        try:
+            output = generation.accept(logits, self._decoder.info.context_length)
+        except GatewayError as error:
+            return self._fail(generation, error)
         if output.finish_reason:
-            self._finish(generation)
+            self._finish(generation, keep=not generation.background)
         return output
 
-    def _finish(self, generation: Generation) -> None:
+    def _fail(self, generation: Generation, error: GatewayError) -> Failed:
+        # What such a generation has in its cache is not to be built upon.
+        self._finish(generation, keep=False)
+        return Failed(generation.id, error)
+
+    def _finish(self, generation: Generation, *, keep: bool) -> None:
         del self._running[generation.id]
         self._scheduler.remove(generation)
-        self._sessions.release(generation.session, keep=not generation.background)
+        self._sessions.release(generation.session, keep=keep)

@@ -13,7 +13,7 @@ from gateway.vision.encoder import Pixels, Span
 FinishReason = Literal["stop", "length"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PromptImage:
     """A picture of the prompt and the placeholders it fills."""
 
@@ -21,7 +21,7 @@ class PromptImage:
     pixels: Pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompt:
     """Token ids + positions + image spans, ready to run.
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from backends.base import Array
 from gateway.engine.prompt import SamplingParams
+from gateway.errors import EngineFailure
 
 FIRST_LOOK = 1024  # a nucleus is nearly always among this many; sorting 150,000 logits costs 10 ms
 
@@ -19,13 +20,16 @@ class Sampler:
         self._random = np.random.default_rng(params.seed)
 
     def sample(self, logits: Array) -> int:
-        """logits: (vocab,) float32."""
+        """logits: (vocab,) float32; raises EngineFailure where they hold no numbers to choose from."""
+        best = logits.max()
+        if not np.isfinite(best):
+            raise EngineFailure("The model gave logits that are not finite.")
         if self._params.temperature == 0:
             return int(logits.argmax())
         ids = self._top_k(logits)
-        weights = np.exp((logits[ids] - logits.max()) / np.float32(self._params.temperature)).astype(
-            np.float64
-        )
+        with np.errstate(over="ignore"):  # a temperature near 0 sends all but the best to minus infinity
+            scaled = (logits[ids] - best) / np.float32(self._params.temperature)
+        weights = np.exp(scaled).astype(np.float64)
         if self._params.top_p < 1:
             kept = _nucleus(weights, self._params.top_p)
             ids, weights = ids[kept], weights[kept]

@@ -79,6 +79,8 @@ class SessionStore:
 
         None while every cache is in use by others. Raises Unavailable when the device cannot hold even one.
         """
+        if self._all_busy():
+            return None
         info = self._decoder.info
         mine = [session for session in self._sessions if session.owner == identity.owner]
         matches = {id(session): common_prefix(session.keys, prompt.keys) for session in mine}
@@ -118,13 +120,19 @@ class SessionStore:
             return None
         idle = [session for session in mine if not session.busy]
         if identity.name is not None:
-            return next((session for session in idle if session.name == identity.name), None)
+            continued = [session for session in idle if session.name == identity.name]
+            return max(continued, key=lambda session: matches[id(session)], default=None)
         # A cancelled prefill has fewer rows than its prompt: all of them must be repeated, and there must be
         # some.
         continued = [
             s for s in idle if s.name is None and s.keys and matches[id(s)] >= min(s.num_prompt, len(s.keys))
         ]
         return max(continued, key=lambda session: matches[id(session)], default=None)
+
+    def _all_busy(self) -> bool:
+        """Whether looking for a session is in vain. Asked before every step while requests wait."""
+        busy = [session.busy for session in self._sessions if session.cache is not None]
+        return len(busy) >= self._max_resident and all(busy)
 
     def _start(self, identity: Identity, source: Session | None, length: int) -> Session | None:
         """A new session, beginning with a copy of `length` rows of another one."""

@@ -11,7 +11,7 @@ from backends.base import Array, Graph, TensorSpec
 from gateway.vision.spec import VisionSpec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
     """One prepared picture: exactly what the vision graph takes, and what its tokens will be.
 
@@ -29,7 +29,7 @@ class Pixels:
         return self.grid[0] * self.grid[1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Features:
     """What the encoder made of one picture: embeds and deepstack travel together.
 

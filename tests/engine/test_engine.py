@@ -1,8 +1,9 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from backends.base import DeviceMemoryError
+from backends.base import Array, DeviceMemoryError, Hidden
 from gateway.engine.engine import Failed
 from gateway.engine.prompt import Output, SamplingParams
 from gateway.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, Unavailable
@@ -180,6 +181,19 @@ def test_a_picture_that_cannot_be_encoded_fails_its_own_generation_only() -> Non
         results += chat.step()
     assert [r.request_id for r in results if isinstance(r, Failed)] == ["1"]
     assert [r.token_id for r in results if isinstance(r, Output)] == alone(BLUE, "what")
+
+
+def test_logits_that_are_not_finite_fail_the_generation_and_its_session_is_forgotten() -> None:
+    class Sick(ToyDevice):
+        def logits(self, hidden: Hidden) -> Array:
+            return super().logits(hidden) * (np.nan if len(self.prefills) == 3 else 1)
+
+    device = Sick()
+    chat = engine(device)
+    chat.submit(request("1", prompt("sick device")))
+    failed = [result for _ in range(3) for result in chat.step()]
+    assert [type(result) for result in failed] == [Failed]
+    assert (chat.idle, device.num_caches) == (True, 0)
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers() -> None:

@@ -4,6 +4,7 @@ import pytest
 from backends.base import Array
 from gateway.engine.prompt import SamplingParams
 from gateway.engine.sampler import Sampler
+from gateway.errors import EngineFailure
 
 LOGITS = np.log(np.array([0.05, 0.5, 0.2, 0.25], np.float32))
 
@@ -50,3 +51,13 @@ def test_the_same_seed_draws_the_same_tokens() -> None:
 
     assert draw(5) == draw(5)
     assert draw(5) != draw(6)
+
+
+def test_a_temperature_next_to_zero_is_greedy() -> None:
+    assert shares(temperature=1e-30, draws=10) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_an_error(value: float) -> None:
+    with pytest.raises(EngineFailure, match="logits that are not finite"):
+        Sampler(SamplingParams(1, temperature=0)).sample(np.full(4, value, np.float32))
