@@ -69,7 +69,7 @@ class DecoderInfo:
     cache_bytes: int  # device memory of one KV cache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
     """Up to `prefill_chunk` consecutive positions of one prompt.
 

@@ -94,7 +94,7 @@ class AxclDecoder:
         return self.prefill(cache, Chunk(embeds, np.full((3, 1), position, np.uint32), NO_ROWS, ()))
 
     def logits(self, hidden: Hidden) -> Array:
-        return self._head.logits(hidden)
+        return self._head.logits(hidden, chained=self.kv_write is not KvWrite.VENDOR)
 
     def close(self) -> None:
         self._undo.close()

@@ -28,7 +28,6 @@ class Head:
             undo.callback(runtime.destroy_io, self._io)
             self._row = self._malloc(undo, row.nbytes)
             self._output = self._malloc(undo, logits.nbytes)
-            runtime.set_input(self._io, 0, self._row)
             runtime.set_output(self._io, 0, self._output)
             self._logits = np.empty(self.vocab_size, np.dtype(logits.dtype))
             self._undo = undo.pop_all()
@@ -36,9 +35,12 @@ class Head:
     def close(self) -> None:
         self._undo.close()
 
-    def logits(self, hidden: Hidden) -> Array:
-        """(vocab,) float32."""
-        self._runtime.copy(self._row, Buffer(hidden, self._row.size))
+    def logits(self, hidden: Hidden, *, chained: bool) -> Array:
+        """(vocab,) float32. Chained, the graph reads the row where the last layer left it, else from a copy."""
+        row = Buffer(hidden, self._row.size)
+        if not chained:
+            self._runtime.copy(self._row, row)
+        self._runtime.set_input(self._io, 0, row if chained else self._row)
         self._runtime.execute(self._model, 0, self._io)
         self._runtime.download(self._logits, self._output)
         if self._logits.dtype == np.dtype(
