@@ -36,7 +36,7 @@ class Head:
         self._undo.close()
 
     def logits(self, hidden: Hidden, *, chained: bool) -> Array:
-        """(vocab,) float32. Chained, the graph reads the row where the last layer left it, else a copy of it."""
+        """(vocab,) float32. Chained, the graph reads the row where the last layer left it, else a copy."""
         row = Buffer(hidden, self._row.size)
         if not chained:
             self._runtime.copy(self._row, row)
