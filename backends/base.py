@@ -67,6 +67,7 @@ class DecoderInfo:
     prefill_history: int  # behind more rows than these, positions go one by one through decode
     index_rows: int  # 3 for mrope models, else 1; decode has one row and cannot place a picture
     cache_bytes: int  # device memory of one KV cache
+    cache_row_bytes: int  # K and V of one position, in all layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,11 +160,3 @@ class Graph(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]: ...
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceMemory:
-    """Bytes of device memory (CMM); `free` is what an allocation could still get."""
-
-    total: int
-    free: int

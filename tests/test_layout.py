@@ -59,7 +59,7 @@ def test_a_vendor_sdk_is_imported_in_one_place(sdk: str, allowed: str) -> None:
     ("word", "allowed"),
     [
         ("os.environ", set()),
-        ("threading.Thread", {"gateway/engine/client.py"}),
+        ("threading.Thread", {"gateway/engine/process.py"}),
     ],
 )
 def test_some_things_stand_in_one_file(word: str, allowed: set[str]) -> None:

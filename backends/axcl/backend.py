@@ -11,7 +11,7 @@ from backends.axcl.layers import KvWrite
 from backends.axcl.package import Package
 from backends.axcl.rt import Runtime, import_axcl
 from backends.axcl.selftest import choose_kv_write
-from backends.base import DeviceError, DeviceMemory
+from backends.base import DeviceError
 from backends.emulator import Emulator
 
 DeviceKind = Literal["auto", "card", "emulator"]
@@ -23,6 +23,7 @@ class AxclBackend:
     """All that is loaded on one card; `close` gives everything back in order."""
 
     def __init__(self, axcl: Any, device_index: int = 0) -> None:  # noqa: ANN401 - pyAXCL has no types
+        self._emulated = isinstance(axcl, Emulator)
         self._runtime = Runtime(axcl, device_index)
         self._undo = ExitStack()
         self._undo.callback(self._runtime.close)
@@ -46,8 +47,14 @@ class AxclBackend:
         self._undo.callback(graph.close)
         return graph
 
-    def memory(self) -> DeviceMemory | None:
-        return self._runtime.memory()
+    @property
+    def emulated(self) -> bool:
+        return self._emulated
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Device memory that should be left; None where nobody can tell."""
+        return self._runtime.free_bytes
 
     def close(self) -> None:
         self._undo.close()

@@ -1,6 +1,7 @@
 """The decode loop: every layer of the language model, one chunk or one token at a time."""
 
 from contextlib import ExitStack
+from functools import cached_property
 
 import numpy as np
 
@@ -27,10 +28,10 @@ class AxclDecoder:
             self._layout = self._layers.layout
             self._head = Head(runtime, package.post, self._layout.hidden_size)
             undo.callback(self._head.close)
-            self._table = _embedding_table(package, self._layout.hidden_size)
+            self._table = _embedding_table(package, self._layout.hidden_size, self._head.vocab_size)
             self._undo = undo.pop_all()
 
-    @property
+    @cached_property
     def info(self) -> DecoderInfo:
         layout = self._layout
         return DecoderInfo(
@@ -43,6 +44,7 @@ class AxclDecoder:
             prefill_history=layout.prefill_history,
             index_rows=layout.prefill[0].index_rows if layout.prefill else 1,
             cache_bytes=self._layers.cache_shape.nbytes,
+            cache_row_bytes=2 * len(self._layers.all) * self._layers.cache_shape.row_bytes,
         )
 
     @property
@@ -64,14 +66,14 @@ class AxclDecoder:
         layout = self._layout
         if not layout.prefill or length > layout.prefill_history:
             return 1
-        last = layout.prefill[-1]
         # Stopping exactly at the last group's history lets it take one whole chunk more.
-        if length < last.history < length + layout.chunk and length + num_remaining > last.total:
-            return last.history - length
+        if length < layout.prefill_history < length + layout.chunk < length + num_remaining:
+            return layout.prefill_history - length
         return min(layout.chunk, num_remaining)
 
     def prefill(self, cache: KVCache, chunk: Chunk) -> Hidden:
         assert isinstance(cache, AxclKVCache)
+        assert len(chunk.deepstack) <= len(self._layers.all)
         group = self._group(cache.length, chunk)
         self._layers.attach(group, cache)
         staging = self._layers.lane(group).staging
@@ -146,12 +148,12 @@ class AxclDecoder:
         self._runtime.upload(part, hidden)
 
 
-def _embedding_table(package: Package, hidden_size: int) -> Array:
+def _embedding_table(package: Package, hidden_size: int, vocab_size: int) -> Array:
     """(rows, hidden) bfloat16, left on disk and paged in as rows are used."""
-    size = package.embeddings.stat().st_size
+    size, name = package.embeddings.stat().st_size, package.embeddings.name
     if size % (2 * hidden_size):
-        raise PackageError(
-            f"{package.embeddings.name} has {size} bytes, not a whole number of rows of {hidden_size} bf16"
-        )
+        raise PackageError(f"{name} has {size} bytes, not a whole number of rows of {hidden_size} bf16")
     table: Array = np.memmap(package.embeddings, np.dtype("bfloat16"), "r").reshape(-1, hidden_size)
+    if len(table) < vocab_size:
+        raise PackageError(f"{name} has {len(table)} rows, but the head knows {vocab_size} tokens")
     return table

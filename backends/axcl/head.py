@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backends.axcl.layout import HALF
 from backends.axcl.rt import Buffer, Runtime
 from backends.base import Array, Hidden, PackageError
 
@@ -18,10 +19,10 @@ class Head:
             self._model = runtime.load(path)
             undo.callback(runtime.unload, self._model)
             (row,), (logits, *others) = self._model.groups[0].inputs, self._model.groups[0].outputs
-            if row.shape[-1] != hidden_size or others:
+            if row.shape[-1] != hidden_size or row.dtype not in HALF or others:
                 raise PackageError(
-                    f"{path.name} maps {row.shape[-1]} values to {1 + len(others)} outputs; "
-                    f"expected {hidden_size} values to one row of logits"
+                    f"{path.name} maps {row.dtype}{list(row.shape)} to {1 + len(others)} outputs; "
+                    f"expected {hidden_size} values of bfloat16 to one row of logits"
                 )
             self.vocab_size = logits.shape[-1]
             self._io = runtime.create_io(self._model)

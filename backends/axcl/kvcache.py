@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.axcl.rt import Buffer, Runtime
+from backends.axcl.rt import PAGE, Buffer, Runtime
 from backends.base import Array
-
-PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)

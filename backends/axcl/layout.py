@@ -7,12 +7,15 @@ the history a group can see plus its own chunk, which also holds where the K/V i
 history).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.axcl.rt import Group, Model
 from backends.base import PackageError, TensorSpec
 
+HALF = ("bfloat16", "uint16")  # a card may call its bf16 tensors plain 16-bit words
+WORD = ("uint32", "int32")
 INPUTS = ("K_cache", "V_cache", "indices", "input", "mask")
 OUTPUTS = ("K_cache_out", "V_cache_out", "output")
 
@@ -66,6 +69,11 @@ def read_layout(model: Model) -> LayerLayout:
     first = model.groups[0]
     inputs = _indices(model, first.inputs, INPUTS)
     outputs = _indices(model, first.outputs, OUTPUTS)
+    for tensor in (*first.inputs, *first.outputs):
+        if tensor.dtype not in (WORD if tensor.name == "indices" else HALF):
+            raise PackageError(
+                f"{model.path.name}: tensor {tensor.name} has the unexpected type {tensor.dtype}"
+            )
     groups = [_group(index, group, inputs) for index, group in enumerate(model.groups)]
     decode = tuple(sorted((g for g in groups if g.chunk == 1), key=lambda g: g.history))
     prefill = tuple(sorted((g for g in groups if g.chunk > 1), key=lambda g: g.history))
@@ -80,19 +88,28 @@ def read_layout(model: Model) -> LayerLayout:
 
 def check_same(model: Model, first: Model) -> None:
     """Every layer must look like layer 0; raises PackageError naming file, tensor, expected and found."""
+    if _names(model) != _names(first):
+        raise PackageError(
+            f"{model.path.name} has the tensors {', '.join(_names(model))}; "
+            f"{first.path.name} has {', '.join(_names(first))}"
+        )
     if len(model.groups) != len(first.groups):
         raise PackageError(
             f"{model.path.name} has {len(model.groups)} shape groups, "
             f"{first.path.name} has {len(first.groups)}"
         )
     for index, (found, expected) in enumerate(zip(model.groups, first.groups, strict=True)):
-        pairs = zip((*found.inputs, *found.outputs), (*expected.inputs, *expected.outputs), strict=False)
+        pairs = zip((*found.inputs, *found.outputs), (*expected.inputs, *expected.outputs), strict=True)
         for ours, theirs in pairs:
             if ours != theirs:
                 raise PackageError(
                     f"{model.path.name}, group {index}: {ours.name} is {ours.dtype}{list(ours.shape)}, "
                     f"{first.path.name} has {theirs.name} {theirs.dtype}{list(theirs.shape)}"
                 )
+
+
+def _names(model: Model) -> list[str]:
+    return [tensor.name for tensor in (*model.groups[0].inputs, *model.groups[0].outputs)]
 
 
 def _indices(model: Model, tensors: Sequence[TensorSpec], wanted: Sequence[str]) -> dict[str, int]:
@@ -106,6 +123,6 @@ def _indices(model: Model, tensors: Sequence[TensorSpec], wanted: Sequence[str])
 def _group(index: int, group: Group, inputs: Mapping[str, int]) -> LayerGroup:
     positions = group.inputs[inputs["indices"]].shape
     chunk = positions[-1]
-    rows = positions[0] if len(positions) > 1 else 1
+    rows = math.prod(positions[:-1])
     total = group.inputs[inputs["mask"]].shape[-1]
     return LayerGroup(index, chunk, total - chunk, rows)

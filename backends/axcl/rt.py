@@ -18,12 +18,26 @@ from pathlib import Path
 from typing import Any
 
 from backends.axcl import codes
-from backends.base import Array, DeviceError, DeviceMemory, DeviceMemoryError, TensorSpec
+from backends.base import Array, DeviceError, DeviceMemoryError, TensorSpec
 
 MALLOC_HUGE_FIRST = 0
 H2D, D2H, D2D = 1, 2, 3
 VNPU_DISABLE = 0
-DTYPES = {3: "int8", 4: "uint8", 7: "int32", 8: "uint32", 13: "float16", 14: "bfloat16", 15: "float32"}
+DTYPES = {
+    3: "int8",
+    4: "uint8",
+    5: "int16",
+    6: "uint16",
+    7: "int32",
+    8: "uint32",
+    9: "int64",
+    10: "uint64",
+    13: "float16",
+    14: "bfloat16",
+    15: "float32",
+    16: "float64",
+}
+PAGE = 4096
 MAX_TRANSFER = 2**32 - 1  # sizes travel to the card as uint32
 _LOG = '{"log": {"host": {"level": 6}, "device": {"level": 6}}}'
 
@@ -55,6 +69,7 @@ class Model:
     """A loaded graph: handles for the runtime, and its groups."""
 
     path: Path
+    size: int  # of the file, in bytes
     id: int
     context: int
     info: int
@@ -78,14 +93,19 @@ class Runtime:
         self._axcl = axcl
         self._rt = axcl.rt
         self._check("init", axcl.init(_LOG))
-        try:
+        # Undone in this order, also after a failure half way. What goes wrong meanwhile has no remedy left.
+        with ExitStack() as undo:
+            undo.callback(axcl.finalize)
             self.device_id = self._choose(device_index)
             self._check("set_device", self._rt.set_device(self.device_id))
+            undo.callback(self._rt.reset_device, self.device_id)
             self._context = int(self._value("create_context", self._rt.create_context(self.device_id)))
+            undo.callback(self._rt.destroy_context, self._context)
             self._init_engine()
-        except BaseException:
-            axcl.finalize()
-            raise
+            undo.callback(self._rt.engine_finalize)
+            self._free_at_start = self._free_bytes()
+            self._undo = undo.pop_all()
+        self._used = 0
 
     def _choose(self, index: int) -> int:
         devices: list[int] = self._value("get_device_list", self._rt.get_device_list())
@@ -105,10 +125,7 @@ class Runtime:
 
     def close(self) -> None:
         """Orderly teardown. A process that skips it may leave the driver in need of a reload."""
-        self._rt.engine_finalize()
-        self._rt.destroy_context(self._context)
-        self._rt.reset_device(self.device_id)
-        self._axcl.finalize()
+        self._undo.close()
 
     # memory
 
@@ -119,11 +136,13 @@ class Runtime:
         address, ret = self._rt.malloc(size, MALLOC_HUGE_FIRST)
         self._check("malloc", ret)
         buffer = Buffer(int(address), size)
+        self._used += _pages(size)
         self._check("memset", self._rt.memset(buffer.address, 0, size))
         return buffer
 
     def free(self, buffer: Buffer) -> None:
         self._check("free", self._rt.free(buffer.address))
+        self._used -= _pages(buffer.size)
 
     def upload(self, target: Buffer, source: Array) -> None:
         """Host array -> the start of `target`."""
@@ -140,16 +159,19 @@ class Runtime:
     def _copy(self, target: int, source: int, size: int, kind: int) -> None:
         self._check("memcpy", self._rt.memcpy(target, source, size, kind))
 
-    def memory(self) -> DeviceMemory | None:
-        """CMM of the card, where the library can tell (pyAXCL 3.10). Slow, and only safe while idle."""
+    @property
+    def free_bytes(self) -> int | None:
+        """CMM that should be left: what was free before anything was loaded, less what was taken since (a
+        model counts as much as its file). None where the library cannot tell (pyAXCL before 3.10)."""
+        return None if self._free_at_start is None else self._free_at_start - self._used
+
+    def _free_bytes(self) -> int | None:
+        # Asked once, before anything is loaded: the library resets the device's binding inside this call.
         if not hasattr(self._rt, "get_device_properties"):
             return None
         properties, ret = self._rt.get_device_properties(self.device_id)
-        # The library resets the device's thread binding inside this call.
         self._check("set_current_context", self._rt.set_current_context(self._context))
-        if ret != codes.SUCCESS:
-            return None
-        return DeviceMemory(properties["total_cmm_size"] << 10, properties["free_cmm_size"] << 10)
+        return None if ret != codes.SUCCESS else int(properties["free_cmm_size"]) << 10
 
     # models
 
@@ -167,7 +189,9 @@ class Runtime:
             count = self._value("engine_get_shape_groups_count", self._rt.engine_get_shape_groups_count(info))
             groups = tuple(self._group(info, group) for group in range(count))
             undo.pop_all()
-        return Model(path, model_id, context, info, groups)
+        size = path.stat().st_size
+        self._used += _pages(size)
+        return Model(path, size, model_id, context, info, groups)
 
     def _group(self, info: int, group: int) -> Group:
         inputs = range(self._rt.engine_get_num_inputs(info))
@@ -191,6 +215,7 @@ class Runtime:
     def unload(self, model: Model) -> None:
         self._check("engine_destroy_io_info", self._rt.engine_destroy_io_info(model.info))
         self._check("engine_unload", self._rt.engine_unload(model.id))
+        self._used -= _pages(model.size)
 
     def create_io(self, model: Model) -> int:
         """A set of buffers for one group of `model`; filled with `set_input` and `set_output`."""
@@ -227,6 +252,11 @@ class Runtime:
         code = codes.unsigned(ret)
         kind = DeviceMemoryError if code == codes.NO_DEVICE_MEMORY else DeviceError
         raise kind(call, code, codes.describe(code))
+
+
+def _pages(size: int) -> int:
+    """Bytes the card takes for `size` bytes: it allocates whole pages."""
+    return -(-size // PAGE) * PAGE
 
 
 def _address(array: Array) -> int:

@@ -1,7 +1,9 @@
 """What a person can choose about an export."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
+from backends.export.errors import ExportError
 from backends.export.quantize import Weights
 
 
@@ -22,3 +24,17 @@ class ExportOptions:
     weights: Weights = "keep"
     image_width: int | None = None
     image_height: int | None = None
+
+    def check(self) -> None:
+        """Raises ExportError for shapes that no package can have."""
+        rows = (0, *self.histories)
+        if self.prefill_len < 2:
+            raise ExportError(f"prefill_len: expected 2 positions or more, got {self.prefill_len}")
+        if any(after <= before for before, after in pairwise(rows)):
+            raise ExportError(
+                f"histories: expected rising numbers of rows above 0, got {list(self.histories)}"
+            )
+        if self.kv_cache_len <= rows[-1]:
+            raise ExportError(
+                f"kv_cache_len: expected more rows than the last history, {rows[-1]}, got {self.kv_cache_len}"
+            )

@@ -42,6 +42,7 @@ def export_package(checkpoint: Path, out: Path, options: ExportOptions, progress
 
     `out` appears whole or not at all. Raises ExportError for a checkpoint that cannot be exported.
     """
+    options.check()
     source = Checkpoint(checkpoint)
     model_type = source.config.text("model_type")
     source.config.check(model_type in FAMILIES, "model_type", f"one of {', '.join(FAMILIES)}")

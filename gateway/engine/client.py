@@ -1,31 +1,26 @@
 """The engine as the event loop sees it: a worker process that answers, and is started again when it dies.
 
-Two threads stand at the pipe, one to send (a picture can be larger than the pipe holds, and the worker reads
-between steps) and one to receive; both only pass things on.
+A worker that is silent for too long while there is work is ended: calls of a card that died never return.
 """
 
 import asyncio
 import logging
-import subprocess
-import sys
-import threading
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing import Pipe
-from queue import SimpleQueue
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Literal
 
+from backends.axcl.backend import DeviceKind
 from gateway.engine.engine import EngineStats, Failed
-from gateway.engine.messages import Broken, Cancel, Close, EngineInfo, Ready, Results, WorkerConfig
+from gateway.engine.messages import Cancel, EngineInfo, Results, WorkerConfig
+from gateway.engine.process import WorkerProcess
 from gateway.engine.prompt import Output, Request
 from gateway.errors import EngineFailure, EngineRestarting, Overloaded
 
 State = Literal["starting", "ready", "restarting", "closed"]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
-CLOSE_TIMEOUT_S = 5.0
-
-Receive = Callable[["_Worker", Results | None], None]
+LOAD_TIMEOUT_S = 900.0  # a large model takes a minute or two over PCIe
+SILENCE_TIMEOUT_S = 30.0  # the card's own limit for one execute is about 10 s
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +45,10 @@ class EngineClient:
         self._requests: dict[str, asyncio.Queue[Output | Exception]] = {}
         self._num_restarts = 0
         self._stats: EngineStats | None = None
+        self._worker: WorkerProcess | None = None
         self._restart: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._heard_s = monotonic()
 
     @property
     def info(self) -> EngineInfo:
@@ -63,20 +61,37 @@ class EngineClient:
 
     @property
     def worker_pid(self) -> int:
+        assert self._worker
         return self._worker.pid
 
     async def start(self) -> None:
         """Start the worker and wait until it has loaded the model; raises EngineFailure with its reason."""
-        self._worker = _Worker(self._config, self._receive)
-        self._info = await self._worker.ready
+        try:
+            self._worker = worker = WorkerProcess(self._config, self._receive)
+        except OSError as reason:
+            raise EngineFailure(f"no process for the engine can be started: {reason}") from reason
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                self._info = await worker.ready
+        except TimeoutError:
+            worker.kill()
+            raise EngineFailure(f"the model was not loaded within {LOAD_TIMEOUT_S:.0f} s") from None
+        if worker.gone:  # between its word and this moment
+            raise EngineFailure(worker.last_words)
+        if self._config.device == "auto":  # a card that was there must be there again after a restart
+            kind: DeviceKind = "emulator" if self._info.emulated else "card"
+            self._config = replace(self._config, device=kind)
         self._state = "ready"
+        self._watch = asyncio.get_running_loop().create_task(self._end_when_silent(worker))
 
     async def close(self) -> None:
         """End the worker; whatever is in flight fails."""
         self._state = "closed"
-        if self._restart:
-            self._restart.cancel()
-        await asyncio.to_thread(self._worker.close)
+        for task in (self._restart, self._watch):
+            if task:
+                task.cancel()
+        if self._worker:
+            await asyncio.to_thread(self._worker.close)
         self._fail_all(EngineFailure("The server is shutting down."))
 
     async def generate(self, request: Request) -> AsyncGenerator[Output, None]:
@@ -91,8 +106,11 @@ class EngineClient:
                 f"{len(self._requests)} requests are in flight; try again later.", retry_after_s=2
             )
         results: asyncio.Queue[Output | Exception] = asyncio.Queue()
+        if not self._requests:
+            self._heard_s = monotonic()
         self._requests[request.id] = results
         worker, finished = self._worker, False
+        assert worker
         worker.send(request)
         try:
             while not finished:
@@ -107,13 +125,22 @@ class EngineClient:
             if not finished:
                 worker.send(Cancel(request.id))
 
-    def _receive(self, worker: "_Worker", message: Results | None) -> None:
+    async def _end_when_silent(self, worker: WorkerProcess) -> None:
+        while not worker.gone:
+            await asyncio.sleep(SILENCE_TIMEOUT_S / 10)
+            if self._requests and monotonic() > self._heard_s + SILENCE_TIMEOUT_S:
+                worker.last_words = f"no sign of life for {SILENCE_TIMEOUT_S:.0f} s"
+                worker.kill()
+                return
+
+    def _receive(self, worker: WorkerProcess, message: Results | None) -> None:
         """Runs in the event loop. None: the worker is gone."""
         if worker is not self._worker or self._state == "closed":
             return
         if message is None:
             self._lost()
             return
+        self._heard_s = monotonic()
         self._stats = message.stats
         for item in message.items:
             results = self._requests.get(item.request_id)
@@ -123,8 +150,10 @@ class EngineClient:
     def _lost(self) -> None:
         if self._state != "ready":
             return  # `start` and `_start_again` learn it from the worker's `ready`
+        assert self._worker
         log.error("the engine's worker process is gone (%s); starting it again", self._worker.last_words)
         self._state = "restarting"
+        self._stats = None
         self._fail_all(EngineFailure(f"The engine stopped while it was working: {self._worker.last_words}."))
         self._restart = asyncio.get_running_loop().create_task(self._start_again())
 
@@ -145,82 +174,3 @@ class EngineClient:
     def _fail_all(self, error: EngineFailure) -> None:
         for results in self._requests.values():
             results.put_nowait(error)
-
-
-class _Worker:
-    """One worker process and the two threads at its pipe."""
-
-    def __init__(self, config: WorkerConfig, receive: Receive) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._receive = receive
-        self.ready: asyncio.Future[EngineInfo] = self._loop.create_future()
-        self.last_words = "it gave no reason"
-        self._outbox: SimpleQueue[object] = SimpleQueue()
-        self._connection, theirs = Pipe()
-        command = [sys.executable, "-m", "gateway.engine.worker", str(theirs.fileno())]
-        # Libraries of the card print on stdout, which belongs to the command line.
-        self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=2
-        )
-        theirs.close()
-        self.send(config)
-        threading.Thread(target=self._send_all, name="engine-send", daemon=True).start()
-        threading.Thread(target=self._receive_all, name="engine-receive", daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def send(self, message: object) -> None:
-        self._outbox.put(message)
-
-    def close(self) -> None:
-        """Ask for an orderly end, and take it where it does not come. Blocks; for another thread."""
-        self.send(Close())
-        try:
-            self._process.wait(CLOSE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _send_all(self) -> None:
-        while True:
-            message = self._outbox.get()
-            try:
-                self._connection.send(message)
-            except OSError:  # the worker is gone, and the receiving thread says so
-                return
-            if isinstance(message, Close):
-                return
-
-    def _receive_all(self) -> None:
-        try:
-            while True:
-                self._loop.call_soon_threadsafe(self._handle, self._connection.recv())
-        except (EOFError, OSError):
-            pass  # the worker is gone
-        except Exception:
-            log.exception("the engine's worker sent what cannot be read")
-            self._process.kill()
-        self._outbox.put(Close())
-        code = self._process.wait()
-        self._connection.close()
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
-            self._loop.call_soon_threadsafe(self._gone, code)
-
-    def _handle(self, message: Ready | Broken | Results) -> None:
-        match message:
-            case Ready(info):
-                if not self.ready.done():
-                    self.ready.set_result(info)
-            case Broken(reason):
-                self.last_words = reason
-            case Results():
-                self._receive(self, message)
-
-    def _gone(self, code: int) -> None:
-        if self.last_words == "it gave no reason":
-            self.last_words = f"exit status {code}"
-        if not self.ready.done():
-            self.ready.set_exception(EngineFailure(self.last_words))
-        self._receive(self, None)

@@ -25,7 +25,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A look from outside: generations with a session and without, sessions, encoder runs saved and made."""
+    """A look from outside: generations with a session and without, sessions, encoder runs."""
 
     num_running: int
     num_waiting: int
@@ -65,6 +65,13 @@ class Engine:
         if prompt.num_tokens >= info.context_length:
             num_image = prompt.num_image_tokens
             raise ContextLengthExceeded(info.context_length, prompt.num_tokens - num_image, num_image)
+        if unknown := [
+            token_id for token_id, _ in request.sampling.logit_bias if token_id >= info.vocab_size
+        ]:
+            raise InvalidRequest(
+                f"Invalid 'logit_bias': {unknown[0]} is no token of this model, which has {info.vocab_size}.",
+                param="logit_bias",
+            )
         reach = info.prefill_history + info.prefill_chunk
         late = [image for image in prompt.images if image.span.stop > reach]
         if late and info.index_rows > 1:
@@ -85,7 +92,8 @@ class Engine:
     def step(self) -> list[Output | Failed]:
         """Do one piece of work and say what came of it."""
         results: list[Output | Failed] = list(self._admit())
-        match self._scheduler.next():
+        # Background generations hold caches: while somebody waits for one, they run as well.
+        match self._scheduler.next(background=bool(self._waiting)):
             case Encode(generation, image):
                 results += self._run_encode(generation, image.pixels)
             case Prefill(generation, num_tokens):
@@ -118,7 +126,8 @@ class Engine:
             try:
                 features = self._encode(pixels)
             except GatewayError as error:
-                return [self._fail(generation, error)]
+                self._finish(generation, keep=not generation.background)
+                return [Failed(generation.id, error)]
             self._num_encodes += 1
             self._features.put(pixels.digest, features)
         generation.features[pixels.digest] = features
@@ -144,15 +153,11 @@ class Engine:
         try:
             output = generation.accept(logits, self._decoder.info.context_length)
         except GatewayError as error:
-            return self._fail(generation, error)
+            self._finish(generation, keep=False)  # rows that lead to such logits are not to be built upon
+            return Failed(generation.id, error)
         if output.finish_reason:
             self._finish(generation, keep=not generation.background)
         return output
-
-    def _fail(self, generation: Generation, error: GatewayError) -> Failed:
-        # What such a generation has in its cache is not to be built upon.
-        self._finish(generation, keep=False)
-        return Failed(generation.id, error)
 
     def _finish(self, generation: Generation, *, keep: bool) -> None:
         del self._running[generation.id]

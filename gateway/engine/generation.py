@@ -20,7 +20,7 @@ class Generation:
         self.token_ids: list[int] = []
         self.features: dict[bytes, Features] = {}  # by digest, for pictures not yet prefilled
         self.num_cached = len(session.keys)
-        self._sampler = Sampler(request.sampling)
+        self._sampler = Sampler(request.sampling, request.prompt.token_ids.tolist())
 
     @property
     def id(self) -> str:
@@ -100,7 +100,8 @@ class Generation:
         elif len(self.token_ids) >= self.request.sampling.max_tokens or self.num_computed >= context_length:
             finish = "length"
         shown = None if finish == "stop" else token_id
-        return Output(self.id, shown, finish, len(self.token_ids), self.num_cached)
+        logprobs = self._sampler.logprobs(logits, token_id) if shown is not None else None
+        return Output(self.id, shown, finish, len(self.token_ids), self.num_cached, logprobs)
 
 
 @dataclass(frozen=True, slots=True)

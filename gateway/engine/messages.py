@@ -40,6 +40,7 @@ class EngineInfo:
     vision_input: TensorSpec | None
     kv_write: KvWrite
     max_sessions: int
+    emulated: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,14 +61,27 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """temperature 0 is greedy; top_k 0 and top_p 1 are off; without a seed the draw is not repeatable."""
+    """temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off; without a seed the draw is not
+    repeatable.
+
+    The frequency and presence penalties are OpenAI's: subtracted from the logits of tokens generated before,
+    once for each time, and once at all. The repetition penalty is transformers': it divides positive and
+    multiplies negative logits of tokens that stand in the prompt or were generated. `logit_bias` is added.
+    num_top_logprobs None asks for no log probabilities at all, 0 for those of the chosen tokens.
+    """
 
     max_tokens: int
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     stop_token_ids: frozenset[int] = frozenset()
+    num_top_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,17 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Logprobs:
+    """Natural logarithms of what the model itself found likely, before temperature, penalties and bias.
+
+    chosen: of the sampled token; top: the likeliest tokens and theirs, best first
+    """
+
+    chosen: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """One step of a generation, as seen from outside.
 
@@ -104,6 +128,7 @@ class Output:
     finish_reason: FinishReason | None
     num_completion_tokens: int
     cached_tokens: int
+    logprobs: Logprobs | None = None
 
 
 def text_positions(num_tokens: int) -> Array:

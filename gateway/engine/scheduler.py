@@ -2,7 +2,7 @@
 
 A round gives every decoding generation one token, then one piece of somebody's prompt its turn (in order of
 arrival), and starts again; so a gap between two tokens is bounded by one token of everybody else plus one
-piece. Background generations (titles, tags) run only while there is no other.
+piece. Background generations (titles, tags) run only while there is no other, or when they are told to.
 """
 
 from collections import deque
@@ -22,9 +22,6 @@ class Scheduler:
         self._generations: list[Generation] = []
         self._round: deque[Generation | None] = deque()
 
-    def __len__(self) -> int:
-        return len(self._generations)
-
     def add(self, generation: Generation) -> None:
         self._generations.append(generation)
 
@@ -33,9 +30,9 @@ class Scheduler:
         if generation in self._round:
             self._round.remove(generation)
 
-    def next(self) -> Work | None:
-        """One piece of work, or None when there is none."""
-        current = self._current()
+    def next(self, *, background: bool = False) -> Work | None:
+        """One piece of work, or None when there is none. `background` lets all take part."""
+        current = self._generations if background else self._current()
         for _ in ("the rest of this round", "a new one"):
             while self._round:
                 turn = self._round.popleft()

@@ -1,9 +1,9 @@
 """Conversations and the KV caches they own.
 
-A session is found by the client's own name for it, else by the longest matching prefix: whoever repeats the
-whole last prompt of a conversation continues it, and whoever shares a part gets a copy of that part. Caches
-beyond the device's room move to host memory, least recently used first, and what does not fit there is
-forgotten.
+A session is found by the client's own name for it and by the longest matching prefix: whoever repeats the
+whole last prompt of a conversation continues it (half of it, with the right name), and whoever shares a part
+gets a copy of that part. Caches beyond the device's room move to host memory, least recently used first, and
+what does not fit there is forgotten.
 
 Invariant: a session's keys describe the rows of its cache, one for one.
 """
@@ -60,6 +60,7 @@ class SessionStore:
         self._decoder = decoder
         self._max_resident = max_resident
         self._max_saved_bytes = max_saved_bytes
+        self._row_bytes = decoder.info.cache_row_bytes
         self._sessions: list[Session] = []
         self._clock = 0
         self._num_evictions = 0
@@ -97,6 +98,7 @@ class SessionStore:
             session = self._start(identity, source, length)
             if session is None:
                 return None
+        self._trim()
         session.busy = True
         session.num_prompt = prompt.num_tokens
         self._touch(session)
@@ -106,7 +108,7 @@ class SessionStore:
         """The generation is over. What is in the cache stays valid for the next turn, if it is to be kept."""
         session.busy = False
         self._touch(session)
-        if not keep:
+        if not keep or not session.keys:
             self._forget(session)
 
     def clear(self) -> None:
@@ -118,14 +120,16 @@ class SessionStore:
     ) -> Session | None:
         if identity.ephemeral:
             return None
-        idle = [session for session in mine if not session.busy]
-        if identity.name is not None:
-            continued = [session for session in idle if session.name == identity.name]
-            return max(continued, key=lambda session: matches[id(session)], default=None)
-        # A cancelled prefill has fewer rows than its prompt: all of them must be repeated, and there must be
-        # some.
+        # A name may stand for several conversations (an OpenAI client can give one key to all of its own), so
+        # it only lowers the bar: half of the last prompt, as after an edit, instead of all of it. After a
+        # cancelled prefill, the rows that there are count as the prompt.
+        share = 1 if identity.name is None else 2
         continued = [
-            s for s in idle if s.name is None and s.keys and matches[id(s)] >= min(s.num_prompt, len(s.keys))
+            session
+            for session in mine
+            if session.name == identity.name
+            and not session.busy
+            and share * matches[id(session)] >= min(session.num_prompt, len(session.keys))
         ]
         return max(continued, key=lambda session: matches[id(session)], default=None)
 
@@ -167,7 +171,10 @@ class SessionStore:
             except DeviceMemoryError as reason:
                 if self._evict(source):
                     continue
-                if any(session.busy for session in self._sessions):
+                num_resident = sum(session.cache is not None for session in self._sessions)
+                if num_resident:
+                    # Less room than promised. From now on nobody tries for more than there is.
+                    self._max_resident = num_resident
                     return None
                 needed = self._decoder.info.cache_bytes >> 20
                 raise Unavailable(
@@ -180,27 +187,36 @@ class SessionStore:
             return source.cache.fork(length)
         cache = self._decoder.new_cache()
         if source is not None and source.saved is not None:
-            row_bytes = source.saved.shape[1] // max(1, len(source.keys))
-            cache.load(source.saved[:, : length * row_bytes])
+            cache.load(source.saved[:, : length * self._row_bytes // len(source.saved)])
         return cache
 
     def _evict(self, spare: Session | None) -> bool:
-        """Move the least recently used idle cache to the host; `spare` comes last, and is never forgotten."""
+        """Move the least recently used idle cache to the host, or forget it where there is no room for it;
+        `spare`, which is about to be copied, comes last and stays."""
         idle = [session for session in self._sessions if session.cache is not None and not session.busy]
         if not idle:
             return False
         session = min(idle, key=lambda session: (session is spare, session.used))
         assert session.cache is not None
-        session.saved = session.cache.save()
-        session.cache.free()
-        session.cache = None
+        if session is not spare and len(session.keys) * self._row_bytes > self._max_saved_bytes:
+            self._forget(session)
+        else:
+            session.saved = session.cache.save()
+            session.cache.free()
+            session.cache = None
         self._num_evictions += 1
-        while sum(session.saved_bytes for session in self._sessions) > self._max_saved_bytes:
-            saved = [s for s in self._sessions if s.saved is not None and s is not spare]
-            if not saved:
-                break
-            self._forget(min(saved, key=lambda session: session.used))
+        self._trim(spare)
         return True
+
+    def _trim(self, spare: Session | None = None) -> None:
+        """Forget saved rows beyond the budget, least recently used first."""
+        saved = [session for session in self._sessions if session.saved is not None]
+        for session in sorted(saved, key=lambda session: session.used):
+            if sum(one.saved_bytes for one in saved) <= self._max_saved_bytes:
+                return
+            if session is not spare:
+                self._forget(session)
+                saved.remove(session)
 
     def _forget(self, session: Session) -> None:
         if session.cache is not None:

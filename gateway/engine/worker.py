@@ -9,11 +9,12 @@ import logging
 import os
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection
+from time import monotonic
 
-from backends.axcl.backend import AxclBackend, open_backend
+from backends.axcl.backend import open_backend
 from backends.axcl.package import open_package
 from backends.base import DecoderInfo, DeviceError, PackageError
 from gateway.engine.engine import Engine, Failed
@@ -25,52 +26,63 @@ from gateway.logs import configure_logging
 from gateway.vision.cache import FeatureCache
 from gateway.vision.registry import Registry, RegistryError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gateway.engine.worker")  # this module runs as __main__
+HEARTBEAT_S = 1.0  # a step without results says nothing; this often something is said all the same
 
 
 def main(descriptor: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    # Signals reach the whole process group. The parent decides, and its end of the pipe tells.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = Connection(descriptor)
     config: WorkerConfig = connection.recv()
     configure_logging(config.log_format)
-    try:
-        with ExitStack() as undo:
+    with (
+        suppress(EOFError, BrokenPipeError),
+        ExitStack() as undo,
+    ):  # the parent is gone: nobody is left to tell
+        try:
             engine, info = _build(config, undo)
             connection.send(Ready(info))
             _serve(connection, engine)
-    except (PackageError, RegistryError, DeviceError, ValueError) as reason:
-        log.error("the engine stops: %s", reason)
-        connection.send(Broken(str(reason)))
-        sys.exit(1)
+        except (PackageError, RegistryError, DeviceError, ValueError) as reason:
+            # Before anything is given back, which may take long, or for ever, on a card that failed.
+            connection.send(Broken(str(reason)))
+            sys.exit(1)
 
 
 def _build(config: WorkerConfig, undo: ExitStack) -> tuple[Engine, EngineInfo]:
     package = open_package(config.package)
     registry = Registry.load(config.vision_models)
+    if package.vision is None and registry.sees(package.prefix):
+        raise PackageError(f"{package.folder} lacks its vision graph, which a {package.prefix} model needs")
     backend = open_backend(config.device, config.device_index, config.emulated_bytes)
     undo.callback(backend.close)
     encode = vision_input = None
+    decoder = backend.decoder(package, config.kv_write)
     if package.vision is not None:
         graph = backend.graph(package.vision)
         vision_input = graph.inputs[0]
-        encode = partial(registry.find(package.prefix, vision_input).encode, graph)
-    decoder = backend.decoder(package, config.kv_write)
-    max_sessions = _room(backend, config.max_sessions, decoder.info)
+        encoder = registry.find(package.prefix, vision_input)
+        encoder.check(graph, decoder.info.hidden_size)
+        encode = partial(encoder.encode, graph)
+    max_sessions = _room(backend.free_bytes, config.max_sessions, decoder.info)
     sessions = SessionStore(decoder, max_sessions, config.max_saved_bytes)
     undo.callback(sessions.clear)
-    info = EngineInfo(decoder.info, package.prefix, vision_input, decoder.kv_write, max_sessions)
+    info = EngineInfo(
+        decoder.info, package.prefix, vision_input, decoder.kv_write, max_sessions, backend.emulated
+    )
     return Engine(decoder, encode, sessions, FeatureCache(config.max_feature_bytes)), info
 
 
-def _room(backend: AxclBackend, wanted: int, info: DecoderInfo) -> int:
+def _room(free_bytes: int | None, wanted: int, info: DecoderInfo) -> int:
     """How many KV caches there is room for, up to the wanted number; the wanted one where nobody knows."""
-    memory = backend.memory()
-    if memory is None:
+    if free_bytes is None:
         return wanted
-    room = min(wanted, memory.free // info.cache_bytes)
+    room = min(wanted, free_bytes // info.cache_bytes)
     if room < 1:
         raise ValueError(
-            f"the device has {memory.free >> 20} MiB left beside the model, "
+            f"the device has {free_bytes >> 20} MiB left beside the model, "
             f"and one session's KV cache needs {info.cache_bytes >> 20} MiB"
         )
     if room < wanted:
@@ -79,22 +91,21 @@ def _room(backend: AxclBackend, wanted: int, info: DecoderInfo) -> int:
 
 
 def _serve(connection: Connection, engine: Engine) -> None:
+    told = monotonic()
     while True:
         while connection.poll(None if engine.idle else 0):
-            try:
-                message = connection.recv()
-            except EOFError:  # the parent is gone
-                return
-            match message:
-                case Request():
-                    _submit(connection, engine, message)
+            match connection.recv():
+                case Request() as request:
+                    _submit(connection, engine, request)
                 case Cancel(request_id):
                     engine.cancel(request_id)
+                    connection.send(Results((), engine.stats))
                 case Close():
                     return
         results = engine.step()
-        if results:
+        if results or monotonic() > told + HEARTBEAT_S:
             connection.send(Results(tuple(results), engine.stats))
+            told = monotonic()
 
 
 def _submit(connection: Connection, engine: Engine, request: Request) -> None:

@@ -78,6 +78,11 @@ class VisionEncoder(ABC):
         """The graph input this entry prepares; a graph that differs is refused."""
 
     @abstractmethod
+    def check(self, graph: Graph, hidden_size: int) -> None:
+        """Whether the outputs of a vision graph fit this entry and the language model; raises PackageError
+        naming the output, what was expected and what was found."""
+
+    @abstractmethod
     def prepare(self, image: Image.Image) -> Pixels:
         """An upright RGB picture of any size -> Pixels."""
 

@@ -5,13 +5,13 @@ the published AX650N packages (channel-last uint8 patches, normalisation inside 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
-from backends.base import Array, Graph, TensorSpec
+from backends.base import Array, Graph, PackageError, TensorSpec
 from gateway.errors import EngineFailure
 from gateway.vision.encoder import Features, Pixels, Span, VisionEncoder
 from gateway.vision.spec import VisionSpec
@@ -62,21 +62,19 @@ class Qwen3VL(VisionEncoder):
         digest.update(data.data)
         return Pixels(data, self._grid, digest.digest())
 
+    def check(self, graph: Graph, hidden_size: int) -> None:
+        found = {tensor.name: tensor.shape for tensor in graph.outputs}
+        expected = (self.num_tokens_per_image, hidden_size)
+        for name in _outputs(found):
+            if found.get(name) != expected:
+                shape = list(found[name]) if name in found else "missing"
+                raise PackageError(f"The vision graph's output {name} is {shape}, expected {list(expected)}.")
+
     def encode(self, graph: Graph, pixels: Pixels) -> Features:
         outputs = graph.run({graph.inputs[0].name: pixels.data})
-        num_levels = sum(name.startswith("deepstack_feature_") for name in outputs)
-        names = ["hidden_states_out", *(f"deepstack_feature_{level}" for level in range(num_levels))]
-        if missing := [name for name in names if name not in outputs]:
-            raise EngineFailure(f"The vision graph has no output {missing[0]}, only {sorted(outputs)}.")
-        expected = (pixels.num_tokens, outputs["hidden_states_out"].shape[-1])
-        for name in names:
-            if outputs[name].shape != expected:
-                raise EngineFailure(
-                    f"The vision graph gave {name} of shape {outputs[name].shape}, expected {expected}."
-                )
-            if not np.isfinite(outputs[name]).all():
-                raise EngineFailure(f"The vision graph gave {name} with values that are not finite.")
-        embeds, *deepstack = (outputs[name].astype(np.float32) for name in names)
+        embeds, *deepstack = (outputs[name].astype(np.float32) for name in _outputs(outputs))
+        if not all(np.isfinite(level).all() for level in (embeds, *deepstack)):
+            raise EngineFailure("The vision graph gave values that are not finite.")
         return Features(embeds, tuple(deepstack))
 
     def positions(self, num_tokens: int, spans: Sequence[Span]) -> Array:
@@ -96,3 +94,9 @@ class Qwen3VL(VisionEncoder):
             place = span.stop
         positions[:, place:] = np.arange(current, current + num_tokens - place)
         return positions
+
+
+def _outputs(names: Collection[str]) -> list[str]:
+    """The outputs that are read, in order: embeds, then deepstack by level."""
+    num_levels = sum(name.startswith("deepstack_feature_") for name in names)
+    return ["hidden_states_out", *(f"deepstack_feature_{level}" for level in range(num_levels))]

@@ -48,6 +48,10 @@ class Registry:
                 )
         return cls(encoders)
 
+    def sees(self, prefix: str) -> bool:
+        """Whether a package with this layer prefix needs a vision graph."""
+        return any(encoder.spec.prefix == prefix for encoder in self.encoders)
+
     def find(self, prefix: str, graph_input: TensorSpec) -> VisionEncoder:
         """The encoder for the vision graph of a package: same layer prefix, same input dtype and shape.
         Raises RegistryError with what the package has and which entries there are."""

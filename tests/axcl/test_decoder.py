@@ -163,6 +163,19 @@ def test_beyond_the_last_prefill_group_tokens_go_one_by_one() -> None:
         assert chunked == greedy(decoder, *prefilled(decoder, 50, [1] * 50), 5)
 
 
+def test_within_its_reach_a_prompt_never_falls_back_to_single_tokens() -> None:
+    with opened(Emulator()) as backend:
+        decoder = backend.decoder(text_package(), KvWrite.DIRECT)
+        for length in range(HISTORIES[-1] + 1):
+            for stop in range(length + 1, HISTORIES[-1] + CHUNK + 1):
+                place, sizes = length, []
+                while place < stop:
+                    assert place <= HISTORIES[-1], (length, stop)
+                    sizes.append(decoder.chunk_size(place, stop - place))
+                    place += sizes[-1]
+                assert len(sizes) <= -(-(stop - length) // CHUNK) + 1
+
+
 def test_the_whole_context_can_be_filled() -> None:
     with opened(Emulator()) as backend:
         decoder = backend.decoder(vision_package(), KvWrite.DIRECT)

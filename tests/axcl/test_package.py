@@ -1,7 +1,10 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 
 from backends.axcl.package import Package, open_package
@@ -97,6 +100,44 @@ def test_an_embedding_table_of_the_wrong_size_is_named(folder: Path) -> None:
     assert loading(open_package(folder)) == (
         "model.embed_tokens.weight.bfloat16.bin has 98302 bytes, not a whole number of rows of 64 bf16"
     )
+
+
+def test_an_embedding_table_with_fewer_rows_than_tokens_is_named(folder: Path) -> None:
+    table = next(folder.glob("*embed*"))
+    table.write_bytes(table.read_bytes()[: -2 * 64])
+    assert loading(open_package(folder)) == (
+        "model.embed_tokens.weight.bfloat16.bin has 767 rows, but the head knows 768 tokens"
+    )
+
+
+def rewritten(path: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    """Change what an emulated model says of its groups."""
+    model = onnx.load(path)
+    groups = next(entry for entry in model.metadata_props if entry.key == "axgate.groups")
+    said = json.loads(groups.value)
+    change(said)
+    groups.value = json.dumps(said)
+    onnx.save(model, path)
+
+
+def test_a_layer_without_its_last_output_is_named(folder: Path) -> None:
+    def forget_output(groups: list[dict[str, Any]]) -> None:
+        for group in groups:
+            group["outputs"].pop()
+
+    rewritten(next(folder.glob("*_l1_*")), forget_output)
+    names = "K_cache, V_cache, indices, input, mask, K_cache_out, V_cache_out"
+    assert f"_l1_together.axmodel has the tensors {names};" in loading(open_package(folder))
+
+
+def test_a_layer_with_other_types_is_named(folder: Path) -> None:
+    def float_mask(groups: list[dict[str, Any]]) -> None:
+        for group in groups:
+            group["inputs"][4]["dtype"] = "float32"
+
+    for path in folder.glob("*_l?_*"):
+        rewritten(path, float_mask)
+    assert "tensor mask has the unexpected type float32" in loading(open_package(folder))
 
 
 def test_a_post_graph_in_the_place_of_a_layer_is_named(folder: Path) -> None:

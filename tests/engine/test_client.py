@@ -1,12 +1,16 @@
 """The worker process and its asyncio face, with a tiny model on the emulated card."""
 
 import asyncio
+import errno
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ from gateway.engine.messages import WorkerConfig
 from gateway.engine.prompt import Identity, Output, Prompt, Request, SamplingParams, text_positions
 from gateway.errors import ContextLengthExceeded, EngineFailure, EngineRestarting, Overloaded
 from gateway.logs import LogFormat
-from tests.packages import CONTEXT, text_package
+from tests.packages import CONTEXT, text_package, vision_package
 
 
 def config(package: Path | None = None) -> WorkerConfig:
@@ -89,12 +93,10 @@ def test_closing_the_generator_cancels_the_generation() -> None:
     async def run() -> None:
         async with started() as client:
             async with aclosing(client.generate(request("1", 10, 50))) as outputs:
-                async for _ in outputs:
-                    break
-            await said(client, request("2"))
-            stats = client.status.stats
-            assert stats is not None
-            assert (stats.num_running, stats.num_waiting) == (0, 0)
+                await anext(outputs)
+            # Nothing else is asked, and yet it becomes known that nothing runs any more.
+            await until(lambda: client.status.stats and client.status.stats.num_running == 0)
+            assert client.status.num_requests == 0
 
     asyncio.run(run())
 
@@ -140,11 +142,92 @@ def test_the_death_of_the_worker_is_an_error_and_then_a_restart() -> None:
     asyncio.run(run())
 
 
+def test_a_worker_that_hangs_is_ended_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.engine.client.SILENCE_TIMEOUT_S", 0.5)
+
+    async def run() -> None:
+        async with started() as client:
+            os.kill(client.worker_pid, signal.SIGSTOP)
+            with pytest.raises(EngineFailure, match="no sign of life"):
+                await said(client, request("1"))
+            await until(lambda: client.status.state == "ready")
+            assert len(await said(client, request("2"))) == 8
+
+    asyncio.run(run())
+
+
+def test_an_idle_worker_is_not_taken_for_a_hanging_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.engine.client.SILENCE_TIMEOUT_S", 0.2)
+
+    async def run() -> None:
+        async with started() as client:
+            await asyncio.sleep(0.6)
+            assert len(await said(client, request("1"))) == 8
+            assert client.status.num_restarts == 0
+
+    asyncio.run(run())
+
+
+def test_a_signal_to_the_whole_group_is_for_the_parent_to_decide() -> None:
+    async def run() -> None:
+        async with started() as client:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(client.worker_pid, number)
+            assert len(await said(client, request("1"))) == 8
+
+    asyncio.run(run())
+
+
+def test_without_a_process_to_be_had_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+    start = subprocess.Popen
+
+    def refuse_once(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        tries.append(args)
+        if len(tries) == 1:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return start(*args, **kwargs)
+
+    async def run() -> None:
+        async with started() as client:
+            monkeypatch.setattr("gateway.engine.process.subprocess.Popen", refuse_once)
+            monkeypatch.setattr("gateway.engine.client.FIRST_PAUSE_S", 0.01)
+            os.kill(client.worker_pid, signal.SIGKILL)
+            await until(lambda: client.status.num_restarts == 2 and client.status.state == "ready")
+
+    asyncio.run(run())
+
+
+def test_what_a_card_says_last_is_told(tmp_path: Path) -> None:
+    """The layer that the card refuses is the reason, not what goes wrong while everything is undone."""
+
+    async def run() -> None:
+        package = Path(shutil.copytree(text_package().folder, tmp_path / "package"))
+        client = EngineClient(config(package), 1)
+        broken = next(package.glob("*_l1_*"))
+        broken.write_bytes(broken.read_bytes()[:1000])
+        with pytest.raises(EngineFailure, match=r"_l1_together\.axmodel"):
+            await client.start()
+        await client.close()
+
+    asyncio.run(run())
+
+
 def test_a_package_that_cannot_be_loaded_fails_the_start_with_the_reason(tmp_path: Path) -> None:
     async def run() -> None:
         client = EngineClient(config(tmp_path), 1)
         with pytest.raises(EngineFailure, match="holds no layer graphs"):
             await client.start()
+
+    asyncio.run(run())
+
+
+def test_a_vision_model_without_its_vision_graph_is_not_served(tmp_path: Path) -> None:
+    async def run() -> None:
+        package = Path(shutil.copytree(vision_package().folder, tmp_path / "package"))
+        next(package.glob("*vision*")).unlink()
+        with pytest.raises(EngineFailure, match="lacks its vision graph, which a qwen3_vl_text model needs"):
+            await EngineClient(config(package), 1).start()
 
     asyncio.run(run())
 

@@ -44,6 +44,49 @@ def test_a_nucleus_larger_than_the_first_look_is_exact() -> None:
     assert len({sampler.sample(logits) for _ in range(30000)}) == pytest.approx(4500, abs=20)
 
 
+def test_min_p_drops_what_is_far_less_likely_than_the_best() -> None:
+    assert shares(temperature=1, min_p=0.45) == pytest.approx([0, 2 / 3, 0, 1 / 3], abs=0.03)
+
+
+def drawn(logits: list[float], number: int, prompt_ids: tuple[int, ...] = (), **params: float) -> list[int]:
+    sampler = Sampler(SamplingParams(1, temperature=0, **params), prompt_ids)  # type: ignore[arg-type]
+    return [sampler.sample(np.array(logits, np.float32)) for _ in range(number)]
+
+
+def test_the_frequency_penalty_counts_each_time() -> None:
+    assert drawn([3.0, 2.0, 0.0], 6, frequency_penalty=0.4) == [0, 0, 0, 1, 0, 1]
+
+
+def test_the_presence_penalty_counts_once() -> None:
+    assert drawn([3.0, 2.5, 0.0], 5, presence_penalty=1.0) == [0, 1, 0, 0, 0]
+
+
+def test_the_repetition_penalty_sees_prompt_and_answer() -> None:
+    assert drawn([3.0, 2.0, 1.9], 3, (0,), repetition_penalty=2.0) == [1, 2, 0]
+    assert drawn([-1.0, -1.5], 1, (0,), repetition_penalty=2.0) == [1]
+
+
+def test_a_bias_is_added() -> None:
+    assert drawn([3.0, 2.0], 2, logit_bias=((1, 5.0),)) == [1, 1]  # type: ignore[arg-type]
+    assert drawn([3.0, 2.0], 2, logit_bias=((0, -100.0),)) == [1, 1]  # type: ignore[arg-type]
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    sampler = Sampler(SamplingParams(1, temperature=0, logit_bias=((0, 100.0),), num_top_logprobs=2))
+    token_id = sampler.sample(LOGITS)
+    found = sampler.logprobs(LOGITS, token_id)
+    assert found is not None
+    assert token_id == 0
+    assert found.chosen == pytest.approx(np.log(0.05), abs=1e-6)
+    assert [id for id, _ in found.top] == [1, 3]
+    assert [logprob for _, logprob in found.top] == pytest.approx([np.log(0.5), np.log(0.25)], abs=1e-6)
+
+
+def test_log_probabilities_are_not_computed_unasked() -> None:
+    sampler = Sampler(SamplingParams(1, temperature=0))
+    assert sampler.logprobs(LOGITS, sampler.sample(LOGITS)) is None
+
+
 def test_the_same_seed_draws_the_same_tokens() -> None:
     def draw(seed: int) -> list[int]:
         sampler = Sampler(SamplingParams(1, temperature=1, seed=seed))
@@ -54,7 +97,8 @@ def test_the_same_seed_draws_the_same_tokens() -> None:
 
 
 def test_a_temperature_next_to_zero_is_greedy() -> None:
-    assert shares(temperature=1e-30, draws=10) == [0, 1, 0, 0]
+    for temperature in (1e-30, 1e-44, 1e-46, 1e-320):
+        assert shares(temperature=temperature, draws=10) == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -19,8 +19,8 @@ class Traced:
         self.engine: Engine = engine(self.device)
         choose = self.engine._scheduler.next
 
-        def traced() -> Work | None:
-            work = choose()
+        def traced(*, background: bool) -> Work | None:
+            work = choose(background=background)
             match work:
                 case Encode(generation, _):
                     self.trace.append(f"E{generation.id}")
@@ -30,7 +30,7 @@ class Traced:
                     self.trace.append(f"D{generation.id}")
             return work
 
-        self.engine._scheduler.next = traced  # type: ignore[method-assign]
+        self.engine._scheduler.next = traced  # type: ignore[method-assign, assignment]
 
     def submit(self, id: str, asked: Prompt, max_tokens: int = 3, *, task: bool = False) -> None:
         self.engine.submit(request(id, asked, max_tokens, owner=id, task=task))

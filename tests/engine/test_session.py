@@ -57,7 +57,58 @@ def test_a_named_session_is_its_clients_own() -> None:
     other = taken(store, "the same words", "other")
     store.release(other, keep=True)
     assert other is not mine
-    assert taken(store, "completely different", "mine") is mine
+    assert taken(store, "the same words, edited", "mine") is mine
+
+
+def test_a_name_given_to_several_conversations_keeps_them_apart() -> None:
+    store = SessionStore(ToyDevice(), 8, 1 << 20)
+    sessions = []
+    for text in ("the first conversation", "a second one", "the first conversation, goes on"):
+        sessions.append(taken(store, text, "same"))
+        store.release(sessions[-1], keep=True)
+    assert sessions[0] is sessions[2]
+    assert sessions[1] is not sessions[0]
+
+
+def test_an_edited_message_continues_a_named_conversation_and_copies_an_unnamed_one() -> None:
+    for name in ("named", None):
+        store = SessionStore(ToyDevice(), 8, 1 << 20)
+        first = taken(store, "a long beginning of it, and this", name)
+        store.release(first, keep=True)
+        assert (taken(store, "a long beginning of it, or that", name) is first) == (name is not None)
+
+
+def test_a_session_that_never_got_a_row_is_forgotten() -> None:
+    store = SessionStore(ToyDevice(), 8, 1 << 20)
+    session = store.acquire(Identity(name="a"), prompt("never run"))
+    assert session is not None
+    store.release(session, keep=True)
+    assert list(store) == []
+
+
+def test_rows_that_no_budget_holds_are_not_even_fetched() -> None:
+    device = ToyDevice()
+    store = SessionStore(device, 1, 0)
+    store.release(taken(store, "first session", "a"), keep=True)
+    store.release(taken(store, "other words", "b"), keep=True)
+    assert (device.num_saves, [session.name for session in store]) == (0, ["b"])
+
+
+def test_the_source_of_a_copy_does_not_outlive_the_budget() -> None:
+    device = ToyDevice()
+    chat = engine(device, max_sessions=1, max_saved_bytes=0)
+    run(chat, request("1", prompt("a long shared beginning, one"), name="a"))
+    device.prefills.clear()
+    run(chat, request("2", prompt("a long shared beginning, two"), owner=""))
+    assert sum(device.prefills) == len("two")
+    assert chat.stats.sessions.saved_bytes == 0
+
+
+def test_less_room_than_promised_is_learned_once() -> None:
+    device = ToyDevice(max_caches=2)
+    chat = engine(device, max_sessions=8)
+    run(chat, *(request(str(n), prompt(f"conversation {n}"), 30) for n in range(5)))
+    assert device.num_refused == 1
 
 
 def test_a_continued_conversation_is_found_without_a_name() -> None:

@@ -41,6 +41,7 @@ class ToyCache:
         del self.rows[length:]
 
     def save(self) -> Array:
+        self._device.num_saves += 1
         return np.frombuffer(b"".join(self.rows), np.uint8).reshape(1, -1)
 
     def load(self, rows: Array) -> None:
@@ -64,13 +65,16 @@ class ToyDevice:
     max_caches: int = 100
     num_caches: int = 0
     num_forks: int = 0
+    num_saves: int = 0
+    num_refused: int = 0
     prefills: list[int] = field(default_factory=list)
     num_decodes: int = 0
 
-    info = DecoderInfo(1, VOCAB, HIDDEN, 4, CONTEXT, CHUNK, CONTEXT, 3, 1024)
+    info = DecoderInfo(1, VOCAB, HIDDEN, 4, CONTEXT, CHUNK, CONTEXT, 3, 1024, ROW_BYTES)
 
     def take(self) -> None:
         if self.num_caches >= self.max_caches:
+            self.num_refused += 1
             raise DeviceMemoryError("malloc", 0x8030050C, "out of toy memory")
         self.num_caches += 1
 

@@ -183,3 +183,25 @@ def test_the_same_checkpoint_gives_the_same_bytes(tmp_path: Path) -> None:
         export_package(checkpoint, tmp_path / name, ExportOptions(), lambda *_: None)
     for file in (tmp_path / "one" / "package").rglob("*.*"):
         assert file.read_bytes() == (tmp_path / "two" / file.relative_to(tmp_path / "one")).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            ExportOptions(kv_cache_len=10),
+            "kv_cache_len: expected more rows than the last history, 1152, got 10",
+        ),
+        (ExportOptions(prefill_len=0), "prefill_len: expected 2 positions or more, got 0"),
+        (
+            ExportOptions(histories=(128, 128)),
+            r"histories: expected rising numbers of rows above 0, got \[128, 128\]",
+        ),
+        (ExportOptions(histories=(0, 128)), "histories: expected rising numbers"),
+    ],
+)
+def test_shapes_that_no_package_can_have_are_refused(
+    tmp_path: Path, options: ExportOptions, complaint: str
+) -> None:
+    with pytest.raises(ExportError, match=complaint):
+        package(tiny_qwen3(tmp_path / "checkpoint"), options)

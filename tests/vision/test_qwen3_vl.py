@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import Array, TensorSpec
+from backends.base import Array, PackageError, TensorSpec
 from gateway.errors import EngineFailure
 from gateway.vision.encoder import Pixels, Span
 from gateway.vision.qwen3_vl import Qwen3VL
@@ -28,9 +28,9 @@ class VisionGraph:
     """Answers with the given outputs, and keeps what it was fed."""
 
     inputs = (TensorSpec("hidden_states", "uint8", (1, 144, 128, 3)),)
-    outputs = ()
 
     def __init__(self, **outputs: Array) -> None:
+        self.outputs = tuple(TensorSpec(name, "float32", array.shape) for name, array in outputs.items())
         self._outputs = outputs
         self.fed: Mapping[str, Array] = {}
 
@@ -146,27 +146,30 @@ def test_features_are_picked_by_name_and_level() -> None:
     [
         (
             {"hidden_states_out": rows(1, 35)},
-            "The vision graph gave hidden_states_out of shape (35, 8), expected (36, 8).",
+            "The vision graph's output hidden_states_out is [35, 8], expected [36, 8].",
         ),
         (
             {"hidden_states_out": rows(1), "deepstack_feature_0": rows(1)[:, :4]},
-            "The vision graph gave deepstack_feature_0 of shape (36, 4), expected (36, 8).",
-        ),
-        (
-            {"hidden_states_out": rows(1), "deepstack_feature_0": rows(np.nan)},
-            "The vision graph gave deepstack_feature_0 with values that are not finite.",
+            "The vision graph's output deepstack_feature_0 is [36, 4], expected [36, 8].",
         ),
         (
             {"hidden_states_out": rows(1), "deepstack_feature_1": rows(1)},
-            "The vision graph has no output deepstack_feature_0, "
-            "only ['deepstack_feature_1', 'hidden_states_out'].",
+            "The vision graph's output deepstack_feature_0 is missing, expected [36, 8].",
         ),
-        ({"features": rows(1)}, "The vision graph has no output hidden_states_out, only ['features']."),
+        ({"features": rows(1)}, "The vision graph's output hidden_states_out is missing, expected [36, 8]."),
     ],
 )
-def test_features_that_cannot_be_right_are_an_engine_failure(
-    outputs: dict[str, Array], sentence: str
-) -> None:
-    with pytest.raises(EngineFailure) as failure:
-        encoder().encode(VisionGraph(**outputs), demo_pixels())
-    assert failure.value.message == sentence
+def test_a_vision_graph_that_does_not_fit_is_refused(outputs: dict[str, Array], sentence: str) -> None:
+    with pytest.raises(PackageError) as failure:
+        encoder().check(VisionGraph(**outputs), HIDDEN)
+    assert str(failure.value) == sentence
+
+
+def test_a_vision_graph_that_fits_is_taken() -> None:
+    encoder().check(VisionGraph(hidden_states_out=rows(1), deepstack_feature_0=rows(1)), HIDDEN)
+
+
+def test_features_that_are_no_numbers_are_an_engine_failure() -> None:
+    graph = VisionGraph(hidden_states_out=rows(1), deepstack_feature_0=rows(np.nan))
+    with pytest.raises(EngineFailure, match="not finite"):
+        encoder().encode(graph, demo_pixels())

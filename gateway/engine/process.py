@@ -1,0 +1,114 @@
+"""One worker process, and the two threads that stand at its pipe.
+
+One sends (a picture can be larger than the pipe holds, and the worker reads between steps) and one receives;
+both only pass things on.
+"""
+
+import asyncio
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe
+from queue import SimpleQueue
+
+from gateway.engine.messages import Broken, Close, EngineInfo, Ready, Results, WorkerConfig
+from gateway.errors import EngineFailure
+
+CLOSE_TIMEOUT_S = 5.0
+
+Receive = Callable[["WorkerProcess", Results | None], None]
+
+log = logging.getLogger(__name__)
+
+
+class WorkerProcess:
+    """`receive` is called in the event loop with what the worker says, and with None when it is gone. `ready`
+    is done when the model is loaded, or fails with the worker's last words. Raises OSError where no process
+    can be had."""
+
+    def __init__(self, config: WorkerConfig, receive: Receive) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._receive = receive
+        self.ready: asyncio.Future[EngineInfo] = self._loop.create_future()
+        self.gone = False
+        self.last_words = ""
+        self._outbox: SimpleQueue[object] = SimpleQueue()
+        self._connection, theirs = Pipe()
+        command = [sys.executable, "-m", "gateway.engine.worker", str(theirs.fileno())]
+        # Libraries of the card print on stdout, which belongs to the command line.
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=2
+        )
+        theirs.close()
+        self.send(config)
+        threading.Thread(target=self._send_all, name="engine-send", daemon=True).start()
+        threading.Thread(target=self._receive_all, name="engine-receive", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: object) -> None:
+        self._outbox.put(message)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        """Ask for an orderly end, and take it where it does not come. Blocks; for another thread."""
+        self.send(Close())
+        try:
+            self._process.wait(CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+
+    def _send_all(self) -> None:
+        message: object = None
+        while not isinstance(message, Close):
+            message = self._outbox.get()
+            try:
+                self._connection.send(message)
+            except OSError:  # the worker is gone, and the receiving thread says so
+                return
+            except Exception:
+                log.exception("what the engine's worker was to be told cannot be sent")
+                self.kill()
+                return
+
+    def _receive_all(self) -> None:
+        try:
+            while True:
+                self._loop.call_soon_threadsafe(self._handle, self._connection.recv())
+        except (EOFError, OSError):
+            pass  # the worker is gone
+        except Exception:
+            log.exception("the engine's worker sent what cannot be read")
+            self.kill()
+        self.send(Close())
+        code = self._process.wait()
+        self._connection.close()
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(self._end, code)
+
+    def _handle(self, message: Ready | Broken | Results) -> None:
+        match message:
+            case Ready(info):
+                if not self.ready.done():
+                    self.ready.set_result(info)
+            case Broken(reason):
+                self.last_words = reason
+                # It gives the device back now, which on a card that failed may take for ever.
+                self._loop.call_later(CLOSE_TIMEOUT_S, self.kill)
+            case Results():
+                self._receive(self, message)
+
+    def _end(self, code: int) -> None:
+        self.gone = True
+        self.last_words = self.last_words or f"exit status {code}"
+        if not self.ready.done():
+            self.ready.set_exception(EngineFailure(self.last_words))
+        self._receive(self, None)
