@@ -7,14 +7,18 @@ pyAXCL's conventions, and the traps closed here (names and behaviour: pyAXCL V2.
 - copies are not bounds-checked by the runtime, so every offset is checked against its `Buffer` here;
 - memory is not zeroed by malloc, so `malloc` here zeroes;
 - the ByName setters act on index 0, so only ByIndex is used;
+- `init` takes JSON text, not a path, and the libraries log to standard output as well;
 - a device id is a PCI bus number, so a device is chosen by its place in the device list.
 
 All calls of one `Runtime` belong to the thread that opened it: AXCL binds contexts to threads.
 """
 
+import json
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from backends.axcl import codes
@@ -39,7 +43,6 @@ DTYPES = {
 }
 PAGE = 4096
 MAX_TRANSFER = 2**32 - 1  # sizes travel to the card as uint32
-_LOG = '{"log": {"host": {"level": 6}, "device": {"level": 6}}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,13 @@ class Model:
     groups: tuple[Group, ...]
 
 
+def _config() -> str:
+    """JSON text, because V3.10 ignores a path; warnings (3) and worse only; the log file where this user may
+    write, because the default one belongs to whoever came first."""
+    log = Path(gettempdir()) / f"axgate-axcl-{os.getuid()}.log"
+    return json.dumps({"log": {"host": {"path": str(log), "level": 3}, "device": {"level": 3}}})
+
+
 def import_axcl() -> Any:  # noqa: ANN401 - pyAXCL has no types
     """The real pyAXCL. Raises DeviceError when it, or the libraries it opens, is not there."""
     try:
@@ -92,7 +102,7 @@ class Runtime:
     def __init__(self, axcl: Any, device_index: int = 0) -> None:  # noqa: ANN401
         self._axcl = axcl
         self._rt = axcl.rt
-        self._check("init", axcl.init(_LOG))
+        self._check("init", axcl.init(_config()))
         # Undone in this order, also after a failure half way. What goes wrong meanwhile has no remedy left.
         with ExitStack() as undo:
             undo.callback(axcl.finalize)
