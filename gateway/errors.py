@@ -5,9 +5,13 @@ GatewayError                    500 server_error
 │   ├── ContextLengthExceeded       context_length_exceeded
 │   ├── InvalidImage                invalid_image_format
 │   └── InvalidImageUrl             invalid_image_url
+├── Unauthorized                401 invalid_request_error
+│   ├── NoApiKey
+│   └── InvalidApiKey               invalid_api_key
 ├── NotFound                    404 invalid_request_error
 │   └── ModelNotFound               model_not_found
 ├── MethodNotAllowed            405 invalid_request_error
+├── BodyTimeout                 408 invalid_request_error
 ├── BodyTooLarge                413 invalid_request_error
 ├── Unavailable                 503 server_error, with Retry-After
 │   ├── Overloaded                  overloaded
@@ -38,6 +42,11 @@ class GatewayError(Exception):
         return (_restore, (type(self), self.__dict__))
 
 
+def cut(text: str, max_chars: int = 64) -> str:
+    """What a client sent, as short as it may be told back."""
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
+
+
 def _restore(kind: type[GatewayError], state: dict[str, object]) -> GatewayError:
     error = kind.__new__(kind)
     Exception.__init__(error, state["message"])
@@ -53,12 +62,14 @@ class InvalidRequest(GatewayError):
 class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
-    def __init__(self, limit: int, num_text: int, num_image: int) -> None:
+    def __init__(self, limit: int, num_text: int, num_image: int, *, at_least: bool = False) -> None:
+        """`at_least` where so much was enough to know."""
         # Clients look for these very words and for the code inside the message: reference in docs/api.md.
+        found = f"{'at least ' if at_least else ''}{num_text + num_image} tokens"
         pictures = f", {num_image} of them for images" if num_image else ""
         super().__init__(
             f"This model's maximum context length is {limit} tokens. However, your messages resulted in "
-            f"{num_text + num_image} tokens{pictures} (context_length_exceeded). "
+            f"{found}{pictures} (context_length_exceeded). "
             "Please reduce the length of the messages.",
             param="messages",
         )
@@ -72,6 +83,26 @@ class InvalidImageUrl(InvalidRequest):
     code = "invalid_image_url"
 
 
+class Unauthorized(GatewayError):
+    status = 401
+    type = "invalid_request_error"
+
+
+class NoApiKey(Unauthorized):
+    def __init__(self) -> None:
+        super().__init__(
+            "You didn't provide an API key. You need to provide your API key in an Authorization header "
+            "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+        )
+
+
+class InvalidApiKey(Unauthorized):
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("Incorrect API key provided.")
+
+
 class NotFound(GatewayError):
     status = 404
     type = "invalid_request_error"
@@ -83,6 +114,11 @@ class ModelNotFound(NotFound):
 
 class MethodNotAllowed(GatewayError):
     status = 405
+    type = "invalid_request_error"
+
+
+class BodyTimeout(GatewayError):
+    status = 408
     type = "invalid_request_error"
 
 

@@ -4,15 +4,19 @@ A value comes from the command line, else from the environment (`AXGATE_PORT`), 
 (`port = 8080`), else it is the default. This is the only module that reads the environment.
 """
 
+import re
 from argparse import ArgumentParser
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -22,6 +26,32 @@ DEFAULT_CONFIG = Path("axgate.toml")
 
 Count = Annotated[int, Field(ge=1)]
 Megabytes = Annotated[int, Field(ge=0)]
+
+
+def _like(pattern: str, expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise PydanticCustomError("not_like", "Expected {expected}", {"expected": expected})
+        return value
+
+    return AfterValidator(check)
+
+
+KeyEntry = Annotated[
+    str,
+    _like(r"[\w.@-]+:[0-9a-fA-F]{64}", "NAME:SHA256, with the SHA-256 of the key in 64 hexadecimal digits"),
+]
+Origin = Annotated[
+    str, _like(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", "* or an origin such as https://chat.example")
+]
+
+
+def _listed(value: object) -> object:
+    """On the command line and in the environment a list is one text."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+LISTED = (NoDecode, BeforeValidator(_listed))
 
 
 class SettingsError(Exception):
@@ -46,6 +76,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one")
     max_body_mb: Count = Field(64, description="largest request body, in megabytes")
+    api_keys: Annotated[tuple[KeyEntry, ...], *LISTED] = Field(
+        (), repr=False, description="who may ask, each as NAME:SHA256 of a key; without any, everybody"
+    )
+    cors_origins: Annotated[tuple[Origin, ...], *LISTED] = Field(
+        (), description="web pages that may ask from a browser, such as https://chat.example, or * for all"
+    )
 
     # model
     model: Path | None = Field(None, description="model package folder; without one, the built-in demo model")
@@ -73,7 +109,7 @@ class Settings(BaseSettings):
     feature_cache_mb: Megabytes = Field(256, description="host memory for encoded pictures, in megabytes")
     max_waiting: Count = Field(64, description="requests that may wait; further ones are answered 503")
     max_image_mb: Count = Field(20, description="largest picture file, in megabytes")
-    max_image_megapixels: Count = Field(50, description="largest picture, in megapixels")
+    max_image_megapixels: Count = Field(32, description="largest picture, in megapixels")
     media_timeout_s: Annotated[float, Field(gt=0)] = Field(
         10.0, description="time to fetch one picture, in seconds"
     )
@@ -96,10 +132,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        assert isinstance(env_settings, EnvSettingsSource)
+        for name in env_settings.env_vars:
+            setting = name.removeprefix("axgate_")
+            if setting != name and setting not in settings_cls.model_fields:
+                raise SettingsError(_no_setting(setting, "AXGATE_"))
         chosen = init_settings().get("config") or env_settings().get("config")
-        if chosen and not Path(chosen).is_file():
+        if chosen and not Path(chosen).exists():
             raise SettingsError(f"There is no configuration file {chosen}.")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, chosen or DEFAULT_CONFIG)
+        return init_settings, env_settings, _file(settings_cls, Path(chosen or DEFAULT_CONFIG))
 
 
 def load(options: dict[str, Any]) -> Settings:
@@ -108,14 +149,24 @@ def load(options: dict[str, Any]) -> Settings:
         return Settings(**options)
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
-    except ValueError as error:  # tomllib says line and column
-        raise SettingsError(f"The configuration file is not valid TOML: {error}.") from None
 
 
 def command_line(parser: ArgumentParser) -> "CliSettingsSource[ArgumentParser]":
     """Adds an option per setting to `parser`; called with the parsed arguments, then with nothing, the result
     gives those that were set, fit for `load`."""
     return CliSettingsSource(Settings, root_parser=parser)
+
+
+def _file(settings_cls: type[BaseSettings], path: Path) -> TomlConfigSettingsSource:
+    if path.is_dir():
+        raise SettingsError(f"{path} is a folder, not a configuration file.")
+    try:
+        source = TomlConfigSettingsSource(settings_cls, path)
+    except ValueError as error:  # of TOML with line and column, or of what is no UTF-8
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+    if "config" in source.toml_data:
+        raise SettingsError(f"{path} sets config, which says where the file is and cannot stand in it.")
+    return source
 
 
 def _sentence(error: ValidationError) -> str:
@@ -126,7 +177,13 @@ def _sentence(error: ValidationError) -> str:
 
 def _complaint(name: str, kind: str, message: str, value: object) -> str:
     if kind != "extra_forbidden":
-        return f"Setting {name} = {value!r}: {message[0].lower()}{message[1:]}."
+        shown = f" = {value!r}" if Settings.model_fields[name].repr else ""  # a secret may have got there
+        return f"Setting {name}{shown}: {message[0].lower()}{message[1:]}."
+    return _no_setting(name)
+
+
+def _no_setting(name: str, prefix: str = "") -> str:
+    """`prefix` and capitals are how the environment writes names."""
     similar = get_close_matches(name, Settings.model_fields, n=1)
-    hint = f" Did you mean {similar[0]}?" if similar else ""
-    return f"There is no setting {name}.{hint}"
+    shown = [f"{prefix}{each.upper()}" if prefix else each for each in (name, *similar)]
+    return f"There is no setting {shown[0]}." + (f" Did you mean {shown[1]}?" if similar else "")

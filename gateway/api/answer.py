@@ -7,28 +7,35 @@ and the end.
 """
 
 import logging
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from time import time
 from uuid import uuid4
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.responses import Response
 
 from gateway import __version__
-from gateway.api.protocol import (
+from gateway.api.completion import (
     AnswerMessage,
     Choice,
     Chunk,
     ChunkChoice,
     Completion,
-    ErrorAnswer,
     PromptTokensDetails,
+    WireLogprob,
+    WireLogprobs,
+    WireToken,
     WireUsage,
 )
+from gateway.api.protocol import ErrorAnswer, Wire
+from gateway.chat.logprobs import ShownLogprobs, TokenLogprob
 from gateway.chat.reply import Delta, Usage
 from gateway.errors import GatewayError
 
 PING_S = 15  # a comment that keeps proxies from closing a stream whose prompt takes long
+
+LEAST_LOGPROB = -9999.0  # OpenAI's way to say "impossible", for JSON has no infinity
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +45,7 @@ class Answer:
     """What all parts of one answer have in common, and its two endings."""
 
     model: str
+    with_logprobs: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time()))
     system_fingerprint: str = f"axgate-{__version__}"
@@ -49,11 +57,13 @@ class Answer:
         assert last.finish_reason is not None
         assert last.usage is not None
         message = AnswerMessage(content="".join(delta.text for delta in told))
+        shown = [each for delta in told for each in delta.logprobs]
+        logprobs = _logprobs(shown) if self.with_logprobs else None
         return Completion(
             id=self.id,
             created=self.created,
             model=self.model,
-            choices=[Choice(message=message, finish_reason=last.finish_reason)],
+            choices=[Choice(message=message, logprobs=logprobs, finish_reason=last.finish_reason)],
             usage=_usage(last.usage),
             system_fingerprint=self.system_fingerprint,
         )
@@ -80,8 +90,9 @@ class Answer:
     async def _chunks(self, deltas: AsyncIterable[Delta]) -> AsyncIterator[Chunk]:
         yield self._chunk(ChunkChoice(delta={"role": "assistant", "content": ""}))
         async for delta in deltas:
-            if delta.text:
-                yield self._chunk(ChunkChoice(delta={"content": delta.text}))
+            if delta.text or delta.logprobs:
+                logprobs = _logprobs(delta.logprobs) if self.with_logprobs else None
+                yield self._chunk(ChunkChoice(delta={"content": delta.text}, logprobs=logprobs))
             if delta.finish_reason and delta.usage:
                 yield self._chunk(ChunkChoice(delta={}, finish_reason=delta.finish_reason))
                 yield self._chunk(usage=_usage(delta.usage))
@@ -97,8 +108,26 @@ class Answer:
         )
 
 
+def json_response(answer: Wire) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
 def _event(data: str) -> ServerSentEvent:
     return ServerSentEvent(data, sep="\n")
+
+
+def _logprobs(shown: Sequence[ShownLogprobs]) -> WireLogprobs:
+    return WireLogprobs(content=[_logprob(one) for one in shown])
+
+
+def _logprob(shown: ShownLogprobs) -> WireLogprob:
+    chosen, top = _token(shown.chosen), [_token(token) for token in shown.top]
+    return WireLogprob(token=chosen.token, logprob=chosen.logprob, bytes=chosen.bytes, top_logprobs=top)
+
+
+def _token(token: TokenLogprob) -> WireToken:
+    data = None if token.bytes is None else list(token.bytes)
+    return WireToken(token=token.text, logprob=max(token.logprob, LEAST_LOGPROB), bytes=data)
 
 
 def _usage(usage: Usage) -> WireUsage:

@@ -7,22 +7,29 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from gateway.errors import BodyTooLarge
+from gateway.errors import BodyTimeout, BodyTooLarge
+
+BODY_TIMEOUT_S = 60.0
+"""How long a client may take to send a body: the largest, by default, needs 8.5 Mbit/s."""
 
 T = TypeVar("T")
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Raises BodyTooLarge, before reading where the length is announced; ClientDisconnect."""
+async def read_body(request: Request, max_bytes: int) -> bytearray:
+    """Raises BodyTooLarge, before reading where the length is announced; BodyTimeout; ClientDisconnect."""
     too_large = BodyTooLarge(f"The request body is larger than {max_bytes} bytes.")
     if int(request.headers.get("content-length", 0)) > max_bytes:
         raise too_large
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > max_bytes:
-            raise too_large
-    return bytes(body)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > max_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise BodyTimeout(f"The request body was not sent within {BODY_TIMEOUT_S:.0f} seconds.") from None
+    return body
 
 
 async def while_connected(receive: Receive, work: Coroutine[None, None, T]) -> T:

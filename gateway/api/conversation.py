@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.api.protocol import WireImage, WireMessage
-from gateway.chat.content import ImagePart, Message, TextPart
+from gateway.chat.content import ImagePart, Message, TextPart, ToolCall
 from gateway.errors import InvalidRequest
 
 
@@ -13,7 +13,7 @@ def conversation(messages: Sequence[WireMessage]) -> tuple[Message, ...]:
 
 
 def _message(index: int, message: WireMessage) -> Message:
-    calls = message.role == "assistant" and message.tool_calls
+    calls = message.tool_calls if message.role == "assistant" else None
     if message.content is None and not calls:
         # OpenAI's own spelling of this path, with the dot.
         raise InvalidRequest(
@@ -26,4 +26,10 @@ def _message(index: int, message: WireMessage) -> Message:
             parts.append(ImagePart(part.image_url.url, param, part.image_url.detail))
         else:
             parts.append(TextPart(part.text))
-    return Message(message.role, tuple(parts))
+    return Message(
+        message.role,
+        tuple(parts),
+        message.name,
+        tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in calls or []),
+        message.tool_call_id,
+    )

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.protocol import ErrorAnswer
-from gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, MethodNotAllowed, NotFound, cut
 
 GONE = 499  # what web servers note for a client that left before its answer; never on the wire
 
@@ -62,6 +62,10 @@ class RequestLog:
 
 def error_response(error: GatewayError) -> Response:
     headers = {} if error.retry_after_s is None else {"Retry-After": str(ceil(error.retry_after_s))}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, BodyTimeout | BodyTooLarge):
+        headers["Connection"] = "close"  # the rest of the body is not worth waiting for
     body = ErrorAnswer.of(error).model_dump_json()
     return Response(body, error.status, headers, media_type="application/json")
 
@@ -74,7 +78,7 @@ def answer_gateway_error(request: Request, error: Exception) -> Response:
 def answer_http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405, the latter with its Allow header."""
     assert isinstance(error, HTTPException)
-    what = f"{request.method} {request.url.path}"
+    what = f"{request.method} {cut(request.url.path)}"
     kind = MethodNotAllowed if error.status_code == 405 else NotFound
     response = error_response(kind(f"There is no {what} here."))
     response.headers.update(error.headers or {})

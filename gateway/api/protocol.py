@@ -1,4 +1,4 @@
-"""The wire: what a chat completions request and its answers look like in JSON.
+"""The wire: what a chat completions request looks like in JSON, and every answer but the completion.
 
 Requests are validated strictly: "5" is no integer, nor is true. Null means absent where a key is optional.
 Keys nobody knows are ignored, as every client expects of a local server; what OpenAI knows and this server
@@ -8,11 +8,22 @@ does not do yet is accepted only with a value that changes nothing (`only`).
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from gateway.engine.prompt import FinishReason
 from gateway.errors import GatewayError
+
+MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_BIASES = 4096, 1024, 128, 1024
+MAX_NAME = 512  # characters in the name of a conversation
 
 
 class Wire(BaseModel):
@@ -50,7 +61,10 @@ def _text_as_parts(value: object) -> object:
 
 
 WirePart = Annotated[WireText | WireImage, Field(discriminator="type")]
-Content = Annotated[list[WirePart], BeforeValidator(_text_as_parts)]
+# The first fault is the one reported: without fail_fast a million wrong items would be a million faults.
+Content = Annotated[
+    list[WirePart], Field(fail_fast=True, max_length=MAX_PARTS), BeforeValidator(_text_as_parts)
+]
 
 
 class FunctionCall(Wire):
@@ -67,7 +81,12 @@ class ToolCall(Wire):
 class WireMessage(Wire):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
-    tool_calls: list[ToolCall] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True, max_length=MAX_TOOLS)] | None = None
+
+
+Messages = Annotated[list[WireMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
 
 
 # --- the request
@@ -108,14 +127,22 @@ def _one_as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Penalty = Annotated[float, Field(ge=-2, le=2), only(0)]
+def _token_id(value: object) -> int:
+    """JSON has no integer keys, so ids come as text."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        return int(value)
+    raise PydanticCustomError("no_token_id", "Expected a token id.")
+
+
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+TokenId = Annotated[int, BeforeValidator(_token_id)]
 
 
 class CompletionRequest(Wire):
     """Of several faults the one in the first of these fields is reported."""
 
     model: str
-    messages: Annotated[list[WireMessage], Field(min_length=1)]
+    messages: Messages
     max_completion_tokens: int | None = Field(None, ge=1)
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -123,22 +150,38 @@ class CompletionRequest(Wire):
     top_k: int | None = Field(None, ge=-1)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: Annotated[
-        list[Annotated[str, Field(min_length=1)]], Field(max_length=4), BeforeValidator(_one_as_list)
+        list[Annotated[str, Field(min_length=1)]],
+        Field(fail_fast=True, max_length=4),
+        BeforeValidator(_one_as_list),
     ] = []
     stream: bool = False
     stream_options: StreamOptions | None = None
-    prompt_cache_key: str | None = None
-    tools: list[Tool] = []
+    prompt_cache_key: str | None = Field(None, max_length=MAX_NAME)
+    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=MAX_TOOLS)] = []
     tool_choice: Annotated[Any, only("none", "auto")] = "auto"
     n: Annotated[int, Field(ge=1), only(1)] = 1
     response_format: ResponseFormat | None = None
-    logprobs: Annotated[bool, only(False)] = False
-    top_logprobs: Annotated[int, Field(ge=0, le=20), only(0)] = 0
-    logit_bias: Annotated[dict[str, float], only({})] = {}
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=20)
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=MAX_BIASES)
     presence_penalty: Penalty = 0
     frequency_penalty: Penalty = 0
-    modalities: Annotated[list[str], only(["text"])] = ["text"]
+    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    min_p: float | None = Field(None, ge=0, le=1)
+    modalities: Annotated[list[str], Field(fail_fast=True), only(["text"])] = ["text"]
     functions: Annotated[list[Any], only([])] = []
+    function_call: Annotated[Any, only("none", "auto")] = "auto"
+    audio: Annotated[Any, only(None)] = None
+    prediction: Annotated[Any, only(None)] = None
+    web_search_options: Annotated[Any, only(None)] = None
+    verbosity: Annotated[str, only("medium")] = "medium"
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _needs_logprobs(cls, number: int, others: ValidationInfo) -> int:
+        if number and not others.data.get("logprobs", True):
+            raise PydanticCustomError("needs_another", "It needs logprobs.", {"other": "logprobs"})
+        return number
 
     @property
     def asked_tokens(self) -> int | None:
@@ -146,65 +189,12 @@ class CompletionRequest(Wire):
         return self.max_completion_tokens or self.max_tokens
 
     @property
-    def ignored(self) -> list[str]:
-        """What is accepted and left out all the same: Open WebUI sends its tools with every chat."""
-        tools = ["tools"] if self.tools and self.tool_choice != "none" else []
-        calls = ["messages[].tool_calls"] if any(message.tool_calls for message in self.messages) else []
-        return tools + calls
+    def has_tool_calls(self) -> bool:
+        """Whether the assistant called tools in earlier turns."""
+        return any(message.tool_calls for message in self.messages)
 
 
 # --- answers
-
-
-class PromptTokensDetails(Wire):
-    cached_tokens: int
-
-
-class WireUsage(Wire):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails
-
-
-class AnswerMessage(Wire):
-    role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
-
-
-class Choice(Wire):
-    index: int = 0
-    message: AnswerMessage
-    logprobs: None = None
-    finish_reason: FinishReason
-
-
-class Completion(Wire):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: WireUsage
-    system_fingerprint: str
-
-
-class ChunkChoice(Wire):
-    index: int = 0
-    delta: dict[Literal["role", "content"], str]
-    logprobs: None = None
-    finish_reason: FinishReason | None = None
-
-
-class Chunk(Wire):
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
-    choices: list[ChunkChoice]
-    usage: WireUsage | None = None
-    system_fingerprint: str
 
 
 class WireModel(Wire):

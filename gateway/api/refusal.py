@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, cut
 
 WORDS = {
     "missing": ("missing_required_parameter", "Missing required parameter: '{param}'."),
@@ -19,6 +20,15 @@ WORDS = {
         "unsupported_value",
         "Unsupported value: '{param}' does not support {value}. {msg}",
     ),
+    "needs_another": (None, "The '{param}' parameter is only allowed when '{other}' is enabled."),
+    "no_token_id": (
+        "invalid_value",
+        "Invalid key in '{param}': {value}. You should only be submitting non-negative integers.",
+    ),
+    "string_too_long": (
+        "string_above_max_length",
+        "Invalid '{param}': string too long. Expected a string with maximum length {max_length}.",
+    ),
     "string_too_short": ("empty_string", "Invalid '{param}': empty string."),
     "too_short": (
         "empty_array",
@@ -27,13 +37,18 @@ WORDS = {
     ),
     "too_long": (
         "array_above_max_length",
-        "Invalid '{param}': array too long. Expected an array with maximum length {max_length}, "
-        "but got an array with length {actual_length} instead.",
+        "Invalid '{param}': {kind} too long. Expected an {kind} with maximum length {max_length}, "
+        "but got an {kind} with length {actual_length} instead.",
     ),
     "greater_than_equal": (
         "{number}_below_min_value",
         "Invalid '{param}': {number} below minimum value. "
         "Expected a value >= {bound}, but got {value} instead.",
+    ),
+    "greater_than": (
+        "{number}_below_min_value",
+        "Invalid '{param}': {number} below minimum value. "
+        "Expected a value > {bound}, but got {value} instead.",
     ),
     "less_than_equal": (
         "{number}_above_max_value",
@@ -42,6 +57,9 @@ WORDS = {
     ),
 }
 """By pydantic's name of the fault: OpenAI's code and sentence (reports quoted in public issues)."""
+
+NAMED_WHOLE = {"logit_bias", "stop"}
+"""The keys of the one are the client's own; of the other, OpenAI does not name the place."""
 
 EXPECTED = {
     "string_type": "a string",
@@ -77,13 +95,13 @@ def refusal(error: ValidationError) -> InvalidRequest:
         return InvalidRequest("you must provide a model parameter")
     code, sentence = WORDS["type" if kind in EXPECTED else kind]
     words = _words(fault, param)
-    return InvalidRequest(sentence.format_map(words), param=param, code=code.format_map(words))
+    return InvalidRequest(sentence.format_map(words), param=param, code=code and code.format_map(words))
 
 
 def _path(fault: ErrorDetails) -> str:
     """("messages", 0, "content", 1, "text", "text") -> messages[0].content[1].text: what follows a place in
     `content` is the kind of part that was chosen, not a key."""
-    steps = fault["loc"]
+    steps = fault["loc"][:1] if fault["loc"][0] in NAMED_WHOLE else fault["loc"]
     path = ""
     for place, step in enumerate(steps):
         if isinstance(step, int):
@@ -96,15 +114,24 @@ def _path(fault: ErrorDetails) -> str:
 def _words(fault: ErrorDetails, param: str) -> Mapping[str, Any]:
     context = fault.get("ctx", {})
     value = fault["input"]
-    shown = repr(value) if isinstance(value, str) else json.dumps(value)
     listed = context.get("expected_tags") or context.get("expected", "")
-    bound = context.get("ge", context.get("le"))
+    bound = context.get("ge", context.get("gt", context.get("le")))
     return context | {
         "param": param,
         "msg": fault["msg"],
-        "value": shown if len(shown) <= 64 else f"{shown[:60]}…",
+        "value": _shown(value),
+        "actual_length": len(value) if isinstance(value, list | dict) else None,
+        "kind": "object" if isinstance(value, dict) else "array",
+        "tag": cut(str(context.get("tag"))),
         "got": GOT[type(value)],
         "expected": EXPECTED.get(fault["type"]) or " and ".join(listed.replace(" or ", ", ").rsplit(", ", 1)),
         "number": "decimal" if isinstance(bound, float) else "integer",
         "bound": f"{bound:g}" if isinstance(bound, float) else bound,
     }
+
+
+def _shown(value: object) -> str:
+    """As JSON, but strings in single quotes; of what is long only the beginning is written out."""
+    if isinstance(value, str):
+        return cut(repr(value[:100]))
+    return cut("".join(islice(json.JSONEncoder().iterencode(value), 64)))

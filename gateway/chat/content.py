@@ -23,11 +23,24 @@ class ImagePart:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """`arguments` is what the model wrote: JSON, unless it made a mistake."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """No parts at all is a message without content, such as an assistant's that only calls tools."""
+    """No parts at all is a message without content, such as an assistant's that only calls tools.
+    `tool_call_id` is that of the call which a tool's message answers."""
 
     role: Role
     content: tuple[TextPart | ImagePart, ...]
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
     @property
     def images(self) -> tuple[ImagePart, ...]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from gateway.engine.prompt import Prompt, PromptImage
-from gateway.errors import InvalidRequest
 from gateway.vision.encoder import Pixels, Span, VisionEncoder
 
 
@@ -13,14 +12,7 @@ def expand(
     token_ids: Sequence[int], marker_id: int, pictures: Sequence[Pixels], encoder: VisionEncoder
 ) -> Prompt:
     """The k-th marker in `token_ids` becomes as many placeholders (the same id) as the k-th picture has
-    tokens. Raises InvalidRequest when there are not as many markers as pictures."""
-    num_markers = token_ids.count(marker_id)
-    if num_markers != len(pictures):
-        raise InvalidRequest(
-            f"The messages hold {len(pictures)} images, but the model's chat template made "
-            f"{num_markers} image markers of them.",
-            param="messages",
-        )
+    tokens; there are as many markers as pictures."""
     ids: list[int] = []
     images: list[PromptImage] = []
     waiting = iter(pictures)

@@ -19,6 +19,8 @@ class GenerationDefaults:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
     @classmethod
     def load(cls, folder: Path, tokenizer: Tokenizer) -> "GenerationDefaults":
@@ -49,4 +51,6 @@ class GenerationDefaults:
             temperature=number("temperature", 1.0) if config.get("do_sample", True) else 0.0,
             top_k=int(number("top_k", 0)),
             top_p=number("top_p", 1.0),
+            min_p=number("min_p", 0.0),
+            repetition_penalty=number("repetition_penalty", 1.0),
         )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import httpx
 
 from gateway.chat.content import ImagePart
-from gateway.chat.transport import ForbiddenAddress, PublicTransport, Resolver, resolve
-from gateway.errors import InvalidImage, InvalidImageUrl, InvalidRequest
+from gateway.chat.transport import NoPublicAddress, PublicTransport, Resolver, resolve
+from gateway.errors import InvalidImage, InvalidImageUrl, InvalidRequest, cut
 
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -53,7 +53,7 @@ class MediaFetcher:
             case "http" | "https":
                 return await self._download(url)
             case _:
-                raise _unexpected(part.param, "a value without the 'data:' prefix")
+                raise _unexpected(part.param, f"'{cut(url)}'")
 
     def _inline(self, rest: str, param: str) -> bytes:
         header, comma, text = rest.partition(",")
@@ -62,7 +62,7 @@ class MediaFetcher:
             raise _unexpected(param, "a data URL that is not base64-encoded")
         if not mime.startswith("image/"):
             raise InvalidImage(
-                f"Invalid MIME type '{mime[:100]}' in a data URL. Only image types are supported: "
+                f"Invalid MIME type '{cut(mime)}' in a data URL. Only image types are supported: "
                 "'image/png', 'image/jpeg', 'image/gif' and 'image/webp'."
             )
         # Line breaks, missing padding and the URL-safe alphabet are what encoders differ in.
@@ -77,17 +77,17 @@ class MediaFetcher:
             raise InvalidRequest("Invalid base64 image_url.", code="invalid_base64") from error
 
     async def _download(self, url: str) -> bytes:
-        shown = url if len(url) <= 200 else f"{url[:200]}…"
+        shown = cut(url, 200)
         try:
             async with asyncio.timeout(self._limits.timeout_s):
                 return await self._get(url, shown)
         except TimeoutError as error:
             raise InvalidImageUrl(f"Timeout while downloading {shown}.") from error
-        except ForbiddenAddress as error:
+        except NoPublicAddress as error:
             raise InvalidImageUrl(
                 f"Failed to download image from {shown}: its host has no public address."
             ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last of names like xn--
             raise InvalidImageUrl(f"Failed to download image from {shown}.") from error
 
     async def _get(self, url: str, shown: str) -> bytes:
@@ -132,8 +132,8 @@ class MediaFetcher:
 
 def _unexpected(param: str, found: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid image URL: '{param}'. Expected a base64-encoded data URL with an image MIME type "
-        f"(e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got {found}.",
+        f"Invalid image URL: '{param}'. Expected an http(s) URL or a base64-encoded data URL with an image "
+        f"MIME type (e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got {found}.",
         param=param,
         code="invalid_value",
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.chat.logprobs import ShownLogprobs
 from gateway.chat.tokenizer import Tokenizer
 from gateway.engine.prompt import FinishReason
 
@@ -22,27 +23,35 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer. Only the last one has a finish reason and the usage; its text may be empty."""
+    """A piece of the answer. Only the last one has a finish reason and the usage; its text may be empty.
+    `logprobs` has an entry for each of its tokens, if they were asked for."""
 
     text: str
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    logprobs: tuple[ShownLogprobs, ...] = ()
 
 
 class ReplyReader:
     """Reads one reply. What `push` and `finish` return, put together, is the decoded text up to the stop
-    string that completes first; special tokens are not part of it."""
+    string that completes first (none of which is empty); special tokens are not part of it."""
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
         self._tokenizer = tokenizer
-        self._stop = tuple(text for text in stop if text)
+        self._stop = tuple(stop)
         # Decoding starts at `_window`, whose first `_num_context` ids were shown before and only give context
         # (some tokenizers drop the blank in front of the first word); of its text, `_num_shown` are out.
         self._window: list[int] = []
         self._num_context = 0
         self._num_shown = 0
         self._held = ""
+        self.num_out = 0  # characters returned so far
         self.stopped = False
+
+    @property
+    def num_read(self) -> int:
+        """Characters that are certain, those held back included."""
+        return self.num_out + len(self._held)
 
     def push(self, token_id: int) -> str:
         """The text that has become certain; empty while a character or a stop string may be under way."""
@@ -70,9 +79,11 @@ class ReplyReader:
         matches = [(place + len(stop), place) for stop in self._stop if (place := text.find(stop)) >= 0]
         if matches:
             self.stopped = True
-            return text[: min(matches)[1]]
-        end = len(text) - (self._num_begun(text) if holding else 0)
-        self._held = text[end:]
+            end = min(matches)[1]
+        else:
+            end = len(text) - (self._num_begun(text) if holding else 0)
+            self._held = text[end:]
+        self.num_out += end
         return text[:end]
 
     def _num_begun(self, text: str) -> int:

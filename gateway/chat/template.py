@@ -5,7 +5,8 @@ there: block trimming, loop controls, and the names `raise_exception`, `strftime
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +15,7 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backends.base import PackageError
-from gateway.chat.content import ImagePart, Message, TextPart
+from gateway.chat.content import ImagePart, Message, TextPart, ToolCall
 from gateway.chat.folder import read_json
 from gateway.errors import InvalidRequest
 
@@ -24,9 +25,10 @@ _CUT = "<END-OF-LAST-MESSAGE> "
 
 
 class ChatTemplate:
-    """`variables` are the special tokens by the names templates use: bos_token, eos_token, …"""
+    """`variables` are the special tokens by the names templates use: bos_token, eos_token, … `plain` is
+    applied to every string of a request, so that only the template itself writes special tokens."""
 
-    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, source: str, variables: Mapping[str, str], plain: Callable[[str], str] = str) -> None:
         """Raises jinja2.TemplateSyntaxError."""
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -36,14 +38,18 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _strftime_now
         self._template = environment.from_string(source)
         self._variables = dict(variables)
+        self._plain = plain
         self._takes_strings = self._reads_strings()
+        self.shows_tool_calls = self._writes_tool_calls()
 
     @classmethod
-    def load(cls, folder: Path, variables: Mapping[str, str]) -> "ChatTemplate":
+    def load(
+        cls, folder: Path, variables: Mapping[str, str], plain: Callable[[str], str] = str
+    ) -> "ChatTemplate":
         """Raises PackageError naming the file."""
         path, source = _source(folder)
         try:
-            return cls(source, variables)
+            return cls(source, variables, plain)
         except jinja2.TemplateSyntaxError as error:
             raise PackageError(f"{path}: line {error.lineno}: {error.message}") from error
 
@@ -52,11 +58,11 @@ class ChatTemplate:
         if the last message is the assistant's and says something, right behind its text. Raises
         InvalidRequest with the template's own words when it refuses the messages."""
         *before, last = messages
-        if last.role != "assistant":
+        if last.role != "assistant" or last.tool_calls:
             return self._render([self._message(message) for message in messages], opens_reply=True)
         if not last.text.strip():
             return self._render([self._message(message) for message in before], opens_reply=True)
-        marked = Message(last.role, (TextPart(last.text + _CUT),))
+        marked = replace(last, content=(TextPart(last.text + _CUT),))
         text = self._render([self._message(message) for message in (*before, marked)], opens_reply=False)
         place = text.rfind(_CUT.strip())
         if place < 0:
@@ -66,9 +72,12 @@ class ChatTemplate:
     def _render(self, messages: Sequence[Mapping[str, Any]], opens_reply: bool) -> str:
         try:
             return self._template.render(
-                messages=messages, tools=None, add_generation_prompt=opens_reply, **self._variables
+                messages=_each_string(messages, self._plain),
+                tools=None,
+                add_generation_prompt=opens_reply,
+                **self._variables,
             )
-        except (jinja2.TemplateError, TypeError) as error:
+        except (jinja2.TemplateError, TypeError, RecursionError) as error:
             raise InvalidRequest(
                 f"The model's chat template refuses these messages: {error}", param="messages"
             ) from error
@@ -76,9 +85,17 @@ class ChatTemplate:
     def _message(self, message: Message) -> dict[str, Any]:
         # "developer" is OpenAI's later name for the same role; templates know the old one.
         role = "system" if message.role == "developer" else message.role
-        if self._takes_strings and not message.images:
-            return {"role": role, "content": message.text}
-        return {"role": role, "content": [_part(part) for part in message.content]}
+        as_text = self._takes_strings and not message.images
+        content = message.text if as_text else [_part(part) for part in message.content]
+        # Templates ask whether these are there at all, so what is not said is no key.
+        said = {
+            "name": message.name,
+            "tool_call_id": message.tool_call_id,
+            "tool_calls": [_tool_call(call) for call in message.tool_calls] or None,
+        }
+        return {"role": role, "content": content} | {
+            key: value for key, value in said.items() if value is not None
+        }
 
     def _reads_strings(self) -> bool:
         """Some templates of vision models only know content as a list of parts, and silently show nothing of
@@ -88,6 +105,14 @@ class ChatTemplate:
             return "probe" in self._render([probe], opens_reply=False)
         except InvalidRequest:
             return True
+
+    def _writes_tool_calls(self) -> bool:
+        probe = Message("assistant", (), tool_calls=(ToolCall("0", "probe", "{}"),))
+        question = Message("user", (TextPart("?"),))
+        try:
+            return "probe" in self.render([question, probe])
+        except InvalidRequest:
+            return False
 
 
 def _source(folder: Path) -> tuple[Path, str]:
@@ -112,6 +137,33 @@ def _part(part: TextPart | ImagePart) -> dict[str, str]:
     if isinstance(part, ImagePart):
         return {"type": "image"}
     return {"type": "text", "text": part.text}
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": _arguments(call.arguments)}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _arguments(written: str) -> dict[str, Any] | str:
+    """An object where it is one, as templates expect; else what is written."""
+    try:
+        value = json.loads(written)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError):
+        return written
+    return value if isinstance(value, dict) else written
+
+
+def _each_string(value: object, change: Callable[[str], str]) -> object:
+    """The same JSON with every string in it changed, names included."""
+    match value:
+        case str():
+            return change(value)
+        case Mapping():
+            return {change(str(key)): _each_string(each, change) for key, each in value.items()}
+        case Sequence():
+            return [_each_string(each, change) for each in value]
+    return value
 
 
 def _raise_exception(message: str) -> NoReturn:

@@ -3,7 +3,8 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import httpx
 
@@ -13,17 +14,20 @@ Resolver = Callable[[str, int], Awaitable[list[str]]]
 _NAT64 = IPv6Network("64:ff9b::/96")
 # RFC 4291: of the rest of the IPv6 space nothing is given out for the internet.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
+# What the standard library takes for global: 6to4 relays (RFC 7526), documentation (RFC 9637).
+_NOT_GLOBAL = (IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
 
 
-class ForbiddenAddress(Exception):
-    """The host has an address that is not public."""
+class NoPublicAddress(Exception):
+    """The host does not resolve, or has an address that is not public. These are not told apart: a client
+    could learn the names of a private network that way."""
 
 
 class PublicTransport(httpx.AsyncBaseTransport):
     """Looks the host up, checks every address it has, and connects to one of those very addresses, so a name
     that answers differently the next time gains nothing. Each redirect comes through here again.
 
-    Raises ForbiddenAddress, and httpx.ConnectError for a host that does not resolve or does not answer.
+    Raises NoPublicAddress, and httpx.ConnectError for a host that does not answer.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, resolve: Resolver, allow_private: bool) -> None:
@@ -39,15 +43,13 @@ class PublicTransport(httpx.AsyncBaseTransport):
         if port > 65535:
             raise httpx.ConnectError(f"no such port: {port}", request=request)
         addresses = await self._resolve(host, port)
-        if not self._allow_private and not all(map(is_public, addresses)):
-            raise ForbiddenAddress(host)
-        failure = httpx.ConnectError("the host has no address", request=request)
-        for address in addresses:
-            try:
+        if not addresses or not (self._allow_private or all(map(is_public, addresses))):
+            raise NoPublicAddress(host)
+        *others, last = addresses
+        for address in others:
+            with suppress(httpx.ConnectError):
                 return await self._inner.handle_async_request(_addressed(request, address))
-            except httpx.ConnectError as error:
-                failure = error
-        raise failure
+        return await self._inner.handle_async_request(_addressed(request, last))
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -65,11 +67,11 @@ def _addressed(request: httpx.Request, address: str) -> httpx.Request:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Every address of a host, by the system's resolver. Raises httpx.ConnectError."""
+    """Every address of a host, by the system's resolver; none of a host it does not know."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise httpx.ConnectError(f"{host} does not resolve") from error
+    except (OSError, UnicodeError):
+        return []
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
@@ -78,7 +80,7 @@ def is_public(address: str) -> bool:
     ip = _unwrapped(ip_address(address))
     if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
         return False
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_GLOBAL)
 
 
 def _unwrapped(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cache
 from io import BytesIO
 from typing import Any, cast
@@ -12,7 +12,10 @@ import httpx
 from PIL import Image
 from starlette.applications import Starlette
 
-from gateway.api.routes import Limits, build_api
+from gateway.api.door import Door
+from gateway.api.keys import ApiKey
+from gateway.api.models import Limits
+from gateway.api.routes import build_api
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.media import MediaFetcher, MediaLimits
 from gateway.chat.model import ChatModel
@@ -20,21 +23,21 @@ from gateway.chat.template import ChatTemplate
 from gateway.chat.tokenizer import Tokenizer
 from gateway.demo import CHECKPOINT
 from gateway.engine.client import EngineClient, EngineStatus
-from gateway.engine.prompt import Output, Request
+from gateway.engine.prompt import FinishReason, Logprobs, Output, Request
 from gateway.vision.registry import Registry
 
 MODEL = "demo"
-CONTEXT = 256
+CONTEXT, IMAGE_REACH = 256, 200
 LIMITS = Limits(max_body_bytes=100_000, max_image_bytes=50_000, max_image_pixels=1_000_000)
 
 
-def _png() -> str:
+def _png(colour: tuple[int, int, int]) -> str:
     file = BytesIO()
-    Image.new("RGB", (1, 1), (220, 40, 40)).save(file, "PNG")
+    Image.new("RGB", (1, 1), colour).save(file, "PNG")
     return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
 
 
-RED_PIXEL = _png()
+RED_PIXEL, BLUE_PIXEL = _png((220, 40, 40)), _png((20, 20, 220))
 PATH = "/v1/chat/completions"
 
 
@@ -44,16 +47,18 @@ def tokenizer() -> Tokenizer:
 
 
 @cache
-def model() -> ChatModel:
+def model(template: str = "") -> ChatModel:
+    own = ChatTemplate.load(CHECKPOINT, tokenizer().special_tokens, tokenizer().plain)
     return ChatModel(
         name=MODEL,
         tokenizer=tokenizer(),
-        template=ChatTemplate.load(CHECKPOINT, tokenizer().special_tokens),
+        template=ChatTemplate(template, {}) if template else own,
         encoder=next(each for each in Registry.load().encoders if each.spec.width == 96),
         media=MediaFetcher(MediaLimits(LIMITS.max_image_bytes, timeout_s=5)),
         max_pixels=LIMITS.max_image_pixels,
         context_length=CONTEXT,
-        defaults=GenerationDefaults(frozenset({0}), temperature=0.7, top_k=20, top_p=0.8),
+        image_reach=IMAGE_REACH,
+        defaults=GenerationDefaults(frozenset({0}), 0.7, 20, 0.8, 0.05, 1.1),
     )
 
 
@@ -73,7 +78,9 @@ class ScriptedEngine:
         gate: asyncio.Event | None = None,
         gate_at: int = 0,
         num_cached: int = 0,
+        logprob: float = 0.0,
     ) -> None:
+        self._logprob = logprob
         self._ids = tokenizer().encode(text)
         self._error = error
         self._gate = gate
@@ -90,7 +97,9 @@ class ScriptedEngine:
                 if self._gate and place >= self._gate_at:
                     await self._gate.wait()
                 cut = place + 1 == limit
-                yield Output(request.id, token_id, "length" if cut else None, place + 1, self._num_cached)
+                logprobs = self._logprobs(token_id, request.sampling.num_top_logprobs)
+                finish: FinishReason | None = "length" if cut else None
+                yield Output(request.id, token_id, finish, place + 1, self._num_cached, logprobs)
             if self._error:
                 raise self._error
             if len(self._ids) < limit:
@@ -98,9 +107,25 @@ class ScriptedEngine:
         finally:
             self.num_closed += 1
 
+    def _logprobs(self, token_id: int, num_top: int | None) -> Logprobs | None:
+        """The next ids as if they had been less likely."""
+        if num_top is None:
+            return None
+        return Logprobs(
+            self._logprob, tuple((token_id + n, self._logprob - 10.0 * n) for n in range(num_top))
+        )
 
-def service(engine: ScriptedEngine | None = None, limits: Limits = LIMITS) -> Starlette:
-    return build_api(model(), cast(EngineClient, engine or ScriptedEngine()), limits)
+
+def service(
+    engine: ScriptedEngine | None = None,
+    limits: Limits = LIMITS,
+    door: Door | None = None,
+    keys: Sequence[ApiKey] = (),
+    cors_origins: Sequence[str] = (),
+    chat: ChatModel | None = None,
+) -> Starlette:
+    client = cast(EngineClient, engine or ScriptedEngine())
+    return build_api(chat or model(), client, limits, door or Door(64), keys, cors_origins)
 
 
 def body(content: object = "Hi", **fields: object) -> dict[str, Any]:

@@ -3,17 +3,20 @@
 import asyncio
 import json
 import logging
+import math
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway import __version__
 from gateway.chat.content import Message, TextPart
 from gateway.engine.prompt import Identity, SamplingParams
 from gateway.errors import EngineFailure, EngineRestarting
 from tests.api.service import (
+    BLUE_PIXEL,
     CONTEXT,
     LIMITS,
     MODEL,
@@ -126,6 +129,48 @@ def test_a_stop_string_ends_the_generation_and_is_not_shown() -> None:
     assert engine.num_closed == 1
 
 
+def entry(token_id: int, logprob: float = 0.0) -> dict[str, Any]:
+    data = tokenizer().token_bytes(token_id)
+    assert data is not None
+    return {"token": data.decode(errors="replace"), "logprob": logprob, "bytes": list(data)}
+
+
+def test_log_probabilities_have_openais_shape() -> None:
+    answer = ask(service(ScriptedEngine("A🌍.")), logprobs=True, top_logprobs=2).json()
+    assert answer["choices"][0]["logprobs"] == {
+        "content": [
+            entry(token_id) | {"top_logprobs": [entry(token_id), entry(token_id + 1, -10.0)]}
+            for token_id in tokenizer().encode("A🌍.")
+        ],
+        "refusal": None,
+    }
+    ChatCompletion.model_validate(answer)
+
+
+def test_an_empty_answer_has_no_log_probabilities_to_tell() -> None:
+    answer = ask(service(ScriptedEngine("")), logprobs=True).json()
+    assert answer["choices"][0]["logprobs"] == {"content": [], "refusal": None}
+
+
+def test_an_impossible_token_is_told_in_json() -> None:
+    app = service(ScriptedEngine("A", logprob=-math.inf))
+    content = ask(app, logprobs=True).json()["choices"][0]["logprobs"]["content"]
+    assert [token["logprob"] for token in content] == [-9999.0]
+
+
+def test_log_probabilities_of_a_stream_come_with_their_text() -> None:
+    *chunks, _ = events(ask(service(ScriptedEngine("A🌍.")), stream=True, logprobs=True))
+    told = [
+        (choice["delta"]["content"], b"".join(bytes(each["bytes"]) for each in choice["logprobs"]["content"]))
+        for chunk in chunks
+        for choice in chunk["choices"]
+        if choice["logprobs"]
+    ]
+    assert told == [("A", b"A"), ("🌍", "🌍".encode()), (".", b".")]
+    for chunk in chunks:
+        ChatCompletionChunk.model_validate(chunk)
+
+
 # --- what the engine is asked
 
 
@@ -134,10 +179,26 @@ def test_sampling_is_what_the_client_says_else_what_the_model_recommends() -> No
     app = service(engine)
     ask(app)
     ask(app, temperature=0, top_p=0.5, top_k=-1, seed=-1, max_tokens=7)
+    ask(
+        app,
+        max_tokens=7,
+        min_p=0.2,
+        repetition_penalty=1.5,
+        frequency_penalty=-1,
+        presence_penalty=2,
+        logit_bias={"5": -100, "17": 2.5},
+        logprobs=True,
+        top_logprobs=3,
+    )
     room = CONTEXT - num_prompt_tokens()
     assert [request.sampling for request in engine.requests] == [
-        SamplingParams(room, temperature=0.7, top_k=20, top_p=0.8, stop_token_ids=frozenset({0})),
-        SamplingParams(7, 0, top_k=0, top_p=0.5, seed=2**64 - 1, stop_token_ids=frozenset({0})),
+        SamplingParams(room, 0.7, 20, 0.8, 0.05, repetition_penalty=1.1, stop_token_ids=frozenset({0})),
+        SamplingParams(
+            7, 0, 0, 0.5, 0.05, repetition_penalty=1.1, seed=2**64 - 1, stop_token_ids=frozenset({0})
+        ),
+        SamplingParams(
+            7, 0.7, 20, 0.8, 0.2, -1, 2, 1.5, ((5, -100), (17, 2.5)), None, frozenset({0}), num_top_logprobs=3
+        ),
     ]
 
 
@@ -156,6 +217,9 @@ def test_max_tokens_is_capped_to_what_fits() -> None:
         ({"X-Session-Id": "a", "X-OpenWebUI-Chat-Id": "b"}, {}, Identity(name="a")),
         ({"X-OpenWebUI-Task": "title_generation"}, {}, Identity(ephemeral=True)),
         ({"Authorization": "bearer sk-1"}, {}, Identity(owner=sha256(b"sk-1").hexdigest())),
+        ({"Authorization": "BEARER  sk-1 "}, {}, Identity(owner=sha256(b"sk-1").hexdigest())),
+        ({"Authorization": "sk-1"}, {}, Identity(owner=sha256(b"sk-1").hexdigest())),
+        ({"api-key": "sk-1"}, {}, Identity(owner=sha256(b"sk-1").hexdigest())),
     ],
 )
 def test_headers_tell_whose_conversation_it_is(
@@ -168,24 +232,46 @@ def test_headers_tell_whose_conversation_it_is(
 
 def test_pictures_reach_the_engine_in_order() -> None:
     engine = ScriptedEngine()
-    content = [image(), text("and"), image(), text("Same?")]
+    content = [image(), text("and"), image(BLUE_PIXEL), text("Same?")]
     assert call(service(engine), json=body(content)).status_code == 200
     first, second = engine.requests[0].prompt.images
     assert first.span.stop < second.span.start
-    assert first.pixels.digest == second.pixels.digest
+    shades = [picture.pixels.data[..., 0].mean() for picture in (first, second)]
+    assert shades[0] > 200 > 50 > shades[1]  # red, then blue
 
 
-def test_every_role_and_a_tool_call_of_the_past_are_accepted() -> None:
-    tool_call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-    messages = [
-        {"role": "developer", "content": "Be terse."},
-        {"role": "user", "content": "Weather?", "name": "Ann"},
-        {"role": "assistant", "content": None, "tool_calls": [tool_call]},
-        {"role": "tool", "tool_call_id": "1", "content": "31 C"},
-    ]
-    response = ask(service(), messages=messages)
+ALL_ROLES = [
+    {"role": "developer", "content": "Be terse."},
+    {"role": "user", "content": "Weather?", "name": "Ann"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"at": "sky"}'}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "1", "name": "look", "content": "31 C"},
+]
+
+
+def test_a_tool_call_of_the_past_that_the_template_leaves_out_is_named_in_a_header() -> None:
+    response = ask(service(), messages=ALL_ROLES)
     assert response.status_code == 200
     assert response.headers["x-axgate-ignored"] == "messages[].tool_calls"
+
+
+def test_every_role_and_a_tool_call_of_the_past_reach_the_template() -> None:
+    template = (
+        "{% for m in messages %}{{ m.role }} {{ m.name }} {{ m.tool_call_id }} {{ m.content }}"
+        "{% for c in m.tool_calls %}{{ c.id }} {{ c.function.name }} {{ c.function.arguments.at }}"
+        "{% endfor %};{% endfor %}"
+    )
+    engine = ScriptedEngine()
+    response = ask(service(engine, chat=model(template)), messages=ALL_ROLES)
+    assert "x-axgate-ignored" not in response.headers
+    assert tokenizer().decode(engine.requests[0].prompt.token_ids.tolist()) == (
+        "system   Be terse.;user Ann  Weather?;assistant   1 look sky;tool look 1 31 C;"
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -226,7 +312,7 @@ def test_tools_left_out_are_named_in_a_header(stream: bool) -> None:
             {"messages": body([text("x"), image("data:image/png;base64,!!!!")])["messages"]},
             400,
             {
-                "message": "Invalid base64 image_url.",
+                "message": "Invalid base64 image_url. (messages[0].content[1].image_url.url)",
                 "type": "invalid_request_error",
                 "param": None,
                 "code": "invalid_base64",
@@ -266,6 +352,15 @@ def test_a_prompt_beyond_the_context_is_refused_with_the_numbers(stream: bool) -
     assert engine.requests == []
 
 
+@pytest.mark.parametrize("header", ["x-session-id", "x-openwebui-chat-id"])
+def test_a_name_too_long_for_a_conversation_is_refused(header: str) -> None:
+    assert ask(service(), {header: "n" * 512}).status_code == 200
+    response = ask(service(), {header: "n" * 513})
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, header)
+    assert error["message"] == f"The header {header} is longer than 512 characters."
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engine_that_restarts_is_a_503_worth_a_retry(stream: bool) -> None:
     app = service(ScriptedEngine("", error=EngineRestarting("The engine is restarting.", retry_after_s=1.5)))
@@ -285,11 +380,12 @@ def test_an_engine_that_restarts_is_a_503_worth_a_retry(stream: bool) -> None:
         b"null",
         b'{"model":"demo","messages":[{"role":"user","content":"\xff"}]}',
         b'{"messages":' + b"[" * 100_000,
+        b'{"messages":[' + b"[]," * 500_000 + b"1]}",
         b'{"messages":"\\ud800"}',
     ],
 )
 def test_what_is_not_a_json_object_is_refused(sent: bytes) -> None:
-    response = call(service(limits=replace(LIMITS, max_body_bytes=200_000)), content=sent)
+    response = call(service(limits=replace(LIMITS, max_body_bytes=2_000_000)), content=sent)
     error = response.json()["error"]
     assert response.status_code == 400
     assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", None, None)

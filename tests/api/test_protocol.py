@@ -1,5 +1,6 @@
 """What a request may hold, and how OpenAI would say what is wrong with it."""
 
+import time
 from typing import Any
 
 import pytest
@@ -7,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.api.protocol import CompletionRequest
+from gateway.api.protocol import MAX_BIASES, MAX_NAME, CompletionRequest
 from gateway.api.refusal import refusal
 from tests.api.service import body, image, text
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
-KEYS = ["role", "content", "type", "text", "image_url", "url", "function", "name", "include_usage"]
-WORDS = ["user", "assistant", "text", "image_url", "function", "none", ""]
+KEYS = ["5", "role", "content", "type", "text", "image_url", "url", "function", "name", "include_usage"]
+WORDS = ["5", "user", "assistant", "text", "image_url", "function", "none", ""]
 URL = "messages[0].content[1].image_url.url"
 
 
@@ -158,7 +159,72 @@ def messages(*each: object) -> dict[str, Any]:
             "Invalid 'stop': array too long. Expected an array with maximum length 4, "
             "but got an array with length 5 instead.",
         ),
-        (body(stop=""), "empty_string", "stop[0]", "Invalid 'stop[0]': empty string."),
+        (
+            body(logit_bias={str(token_id): 1 for token_id in range(MAX_BIASES + 1)}),
+            "array_above_max_length",
+            "logit_bias",
+            f"Invalid 'logit_bias': object too long. Expected an object with maximum length {MAX_BIASES}, "
+            f"but got an object with length {MAX_BIASES + 1} instead.",
+        ),
+        (
+            body(prompt_cache_key="k" * (MAX_NAME + 1)),
+            "string_above_max_length",
+            "prompt_cache_key",
+            f"Invalid 'prompt_cache_key': string too long. Expected a string with maximum length {MAX_NAME}.",
+        ),
+        (body(stop=""), "empty_string", "stop", "Invalid 'stop': empty string."),
+        (
+            body(stop=[5]),
+            "invalid_type",
+            "stop",
+            "Invalid type for 'stop': expected a string, but got an integer instead.",
+        ),
+        (
+            body(top_logprobs=2),
+            None,
+            "top_logprobs",
+            "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+        ),
+        (
+            body(logprobs=False, top_logprobs=2),
+            None,
+            "top_logprobs",
+            "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+        ),
+        (
+            body(logprobs=True, top_logprobs=21),
+            "integer_above_max_value",
+            "top_logprobs",
+            "Invalid 'top_logprobs': integer above maximum value. Expected a value <= 20, "
+            "but got 21 instead.",
+        ),
+        (
+            body(frequency_penalty=-2.5),
+            "decimal_below_min_value",
+            "frequency_penalty",
+            "Invalid 'frequency_penalty': decimal below minimum value. Expected a value >= -2, "
+            "but got -2.5 instead.",
+        ),
+        (
+            body(repetition_penalty=0),
+            "decimal_below_min_value",
+            "repetition_penalty",
+            "Invalid 'repetition_penalty': decimal below minimum value. Expected a value > 0, "
+            "but got 0 instead.",
+        ),
+        (
+            body(logit_bias={"red": 1}),
+            "invalid_value",
+            "logit_bias",
+            "Invalid key in 'logit_bias': 'red'. You should only be submitting non-negative integers.",
+        ),
+        (
+            body(logit_bias={"5": 101}),
+            "decimal_above_max_value",
+            "logit_bias",
+            "Invalid 'logit_bias': decimal above maximum value. Expected a value <= 100, "
+            "but got 101 instead.",
+        ),
         (
             body(stream="yes"),
             "invalid_type",
@@ -189,16 +255,16 @@ def test_only_an_integer_is_an_integer(value: object) -> None:
     ("field", "value", "param"),
     [
         ("n", 2, "n"),
-        ("logprobs", True, "logprobs"),
-        ("top_logprobs", 3, "top_logprobs"),
-        ("logit_bias", {"5": 1}, "logit_bias"),
-        ("presence_penalty", 0.5, "presence_penalty"),
-        ("frequency_penalty", -0.5, "frequency_penalty"),
         ("response_format", {"type": "json_object"}, "response_format.type"),
         ("tool_choice", "required", "tool_choice"),
         ("tool_choice", {"type": "function", "function": {"name": "look"}}, "tool_choice"),
         ("modalities", ["text", "audio"], "modalities"),
         ("functions", [{"name": "look"}], "functions"),
+        ("function_call", {"name": "look"}, "function_call"),
+        ("audio", {"voice": "alloy", "format": "wav"}, "audio"),
+        ("prediction", {"type": "content", "content": "x"}, "prediction"),
+        ("web_search_options", {}, "web_search_options"),
+        ("verbosity", "low", "verbosity"),
     ],
 )
 def test_what_is_not_served_yet_is_refused_by_name(field: str, value: object, param: str) -> None:
@@ -210,6 +276,44 @@ def test_what_is_not_served_yet_is_refused_by_name(field: str, value: object, pa
 def test_a_long_value_is_not_echoed_whole() -> None:
     _, _, message = refused(messages({"role": "w" * 10_000, "content": ""}))
     assert len(message) < 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tool_choice", [["x" * 1000] * 1000] * 1000),
+        ("tool_choice", {"x" * 100_000: 1}),
+        ("model", ["x"] * 100_000),
+        ("messages", [{"role": "user", "content": [{"type": "t" * 100_000}]}]),
+        ("logit_bias", {"k" * 100_000: 1}),
+    ],
+)
+def test_nothing_long_is_echoed_whole_or_written_out_to_be_cut(field: str, value: object) -> None:
+    start = time.process_time()
+    _, _, message = refused(body(**{field: value}))
+    assert len(message) < 300
+    assert time.process_time() - start < 1  # the first value, written out, is a gigabyte
+
+
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [("messages", "messages[0]"), ("stop", "stop"), ("tools", "tools[0]")],
+)
+def test_of_a_million_wrong_items_only_the_first_is_looked_at(field: str, param: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        CompletionRequest.model_validate(body(**{field: [1] * 1_000_000}))
+    assert caught.value.error_count() == 1
+    error = refusal(caught.value)
+    assert (error.code, error.param) == ("invalid_type", param)
+
+
+def test_of_a_million_messages_only_those_allowed_are_looked_at() -> None:
+    start = time.process_time()
+    code, param, _ = refused(body(messages=body()["messages"] * 1_000_000))
+    assert (code, param) == ("array_above_max_length", "messages")
+    code, param, _ = refused(body([text("x")] * 1_000_000))
+    assert (code, param) == ("array_above_max_length", "messages[0].content")
+    assert time.process_time() - start < 2  # to look at all of them takes many times as long
 
 
 def test_neutral_values_null_and_unknown_keys_are_accepted() -> None:
@@ -224,6 +328,9 @@ def test_neutral_values_null_and_unknown_keys_are_accepted() -> None:
         "tool_choice": "none",
         "tools": [],
         "modalities": ["text"],
+        "function_call": "auto",
+        "verbosity": "medium",
+        "reasoning_effort": "low",
     }
     nulls = {name: None for name, field in CompletionRequest.model_fields.items() if not field.is_required()}
     plain = CompletionRequest.model_validate(body())
@@ -232,7 +339,14 @@ def test_neutral_values_null_and_unknown_keys_are_accepted() -> None:
         "tool_choice": "none",
     }
     assert CompletionRequest.model_validate(body(**nulls)) == plain
-    assert CompletionRequest.model_validate(body(min_p=0.1, metadata={"a": "b"}, user={"id": 1})) == plain
+    assert CompletionRequest.model_validate(body(typical_p=0.1, metadata={"a": "b"}, user={"id": 1})) == plain
+
+
+@pytest.mark.parametrize("key", ["-1", "1.5", "", "²", "9" * 5000])
+def test_only_a_token_id_can_have_a_bias(key: str) -> None:
+    code, param, message = refused(body(logit_bias={key: 1}))
+    assert (code, param) == ("invalid_value", "logit_bias")
+    assert len(message) < 200
 
 
 def test_null_is_absent_inside_parts_too() -> None:
@@ -247,11 +361,10 @@ def test_the_newer_name_of_max_tokens_wins() -> None:
     assert CompletionRequest.model_validate(body(max_tokens=3, max_completion_tokens=4)).asked_tokens == 4
 
 
-def test_tools_and_calls_of_the_past_are_named_as_ignored() -> None:
+def test_calls_of_the_past_are_noticed() -> None:
     call = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "look", "arguments": "{}"}}]}
-    assert CompletionRequest.model_validate(body(tools=[TOOL])).ignored == ["tools"]
-    assert CompletionRequest.model_validate(body(tools=[TOOL], tool_choice="none")).ignored == []
-    assert CompletionRequest.model_validate(messages(call)).ignored == ["messages[].tool_calls"]
+    assert CompletionRequest.model_validate(messages(call)).has_tool_calls
+    assert not CompletionRequest.model_validate(body(tools=[TOOL])).has_tool_calls
 
 
 ANYTHING = st.recursive(

@@ -7,7 +7,20 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.service import CONTEXT, LIMITS, MODEL, ScriptedEngine, ask, body, call, model, service
+from gateway.api.protocol import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS
+from gateway.engine.client import EngineStatus, State
+from tests.api.service import (
+    CONTEXT,
+    IMAGE_REACH,
+    LIMITS,
+    MODEL,
+    ScriptedEngine,
+    ask,
+    body,
+    call,
+    model,
+    service,
+)
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
@@ -32,6 +45,10 @@ def test_the_model_is_listed_with_its_limits() -> None:
             "max_image_bytes": LIMITS.max_image_bytes,
             "max_image_pixels": LIMITS.max_image_pixels,
             "max_images": model().max_images,
+            "image_reach": IMAGE_REACH,
+            "max_messages": MAX_MESSAGES,
+            "max_parts": MAX_PARTS,
+            "max_tools": MAX_TOOLS,
         },
     }
     assert listed == {"object": "list", "data": [shown]}
@@ -46,6 +63,14 @@ def test_another_model_is_not_found(name: str) -> None:
     assert error_of(response)["code"] == "model_not_found"
 
 
+def test_a_long_name_is_not_told_back_whole() -> None:
+    name = "n" * 60_000
+    for response in (ask(service(), model=name), call(service(), f"/v1/models/{name}", "GET")):
+        assert response.status_code == 404
+        assert len(response.content) < 400
+    assert len(call(service(), f"/{name}", "GET").content) < 400
+
+
 def test_a_model_name_with_blanks_around_it_is_the_same() -> None:
     assert ask(service(), model=f" {MODEL} ").status_code == 200
     assert ask(service(), model=MODEL.upper()).status_code == 404
@@ -55,6 +80,28 @@ def test_health_says_what_the_engine_does() -> None:
     response = call(service(), "/health", "GET")
     engine = {"state": "ready", "num_requests": 0, "num_restarts": 0, "stats": None}
     assert (response.status_code, response.json()) == (200, {"status": "ok", "engine": engine})
+
+
+def test_a_server_is_ready_while_its_engine_is() -> None:
+    response = call(service(), "/ready", "GET")
+    assert (response.status_code, response.json()) == (200, {"status": "ready"})
+
+
+@pytest.mark.parametrize("state", ["starting", "restarting", "closed"])
+def test_a_server_without_its_engine_lives_but_is_not_ready(state: State) -> None:
+    class Away(ScriptedEngine):
+        status = EngineStatus(state, 0, 1, None)
+
+    app = service(Away())
+    response = call(app, "/ready", "GET")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert error_of(response) == {
+        "message": f"The engine is {state}.",
+        "type": "server_error",
+        "param": None,
+        "code": "engine_restarting",
+    }
+    assert call(app, "/health", "GET").status_code == 200
 
 
 def test_an_unknown_path_is_openais_404() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gateway
-from gateway.chat.content import ImagePart, Message, Role, TextPart
+from gateway.chat.content import ImagePart, Message, Role, TextPart, ToolCall
 
 DEMO = Path(gateway.__file__).with_name("demo") / "checkpoint"
 GOLDEN = Path(__file__).with_name("golden")
@@ -14,6 +14,17 @@ IMAGE = ImagePart("data:image/png;base64,", "messages[0].content[0].image_url.ur
 
 def message(role: Role, *content: str | ImagePart) -> Message:
     return Message(role, tuple(TextPart(part) if isinstance(part, str) else part for part in content))
+
+
+def calls(*called: tuple[str, str], text: str = "") -> Message:
+    """An assistant's message that calls tools: each with a name and its arguments."""
+    content = (TextPart(text),) if text else ()
+    made = (ToolCall(f"call_{place}", name, arguments) for place, (name, arguments) in enumerate(called))
+    return Message("assistant", content, tool_calls=tuple(made))
+
+
+def result(place: int, text: str, name: str | None = None) -> Message:
+    return Message("tool", (TextPart(text),), name, tool_call_id=f"call_{place}")
 
 
 def user(*content: str | ImagePart) -> Message:
@@ -36,4 +47,21 @@ PICTURES: dict[str, Sequence[Message]] = {
     "two pictures": [user(IMAGE, "and", IMAGE, "Compare.")],
     "pictures in two turns": [user("One", IMAGE), message("assistant", "A disc."), user("Two", IMAGE)],
     "tool result": [user("Weather?"), message("assistant"), message("tool", "31 C")],
+}
+CALLS: dict[str, Sequence[Message]] = {
+    "tool called and answered": [
+        user("Weather?"),
+        calls(("weather", '{"city": "Köln <3", "days": [1, 2.5, null]}')),
+        result(0, "31 C", name="weather"),
+    ],
+    "two tools after a word": [
+        user("Weather?"),
+        calls(("here", "{}"), ("weather", '{"a":{"b":true}}'), text="Let me see."),
+        result(0, "Köln"),
+        result(1, "31 C"),
+        message("assistant", "31 °C."),
+        user("Thanks"),
+    ],
+    "arguments that are no object": [user("Hi"), calls(("one", '{"city": '), ("two", "[1]"), ("three", ""))],
+    "tool called and not answered": [user("Weather?"), calls(("weather", "{}"))],
 }

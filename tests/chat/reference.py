@@ -1,10 +1,11 @@
 """The same texts from transformers, for the golden file and for the test that compares with it directly."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from gateway.chat.content import Message, TextPart
-from tests.chat.conversations import CONVERSATIONS, DEMO, GOLDEN, PICTURES
+from tests.chat.conversations import CALLS, CONVERSATIONS, DEMO, GOLDEN, PICTURES
 
 SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 TEMPLATES = {
@@ -15,7 +16,7 @@ TEMPLATES = {
 
 
 def conversations(template: str) -> dict[str, Sequence[Message]]:
-    return CONVERSATIONS if template == "text_only" else CONVERSATIONS | PICTURES
+    return CONVERSATIONS if template == "text_only" else CONVERSATIONS | PICTURES | CALLS
 
 
 def rendered() -> dict[str, dict[str, str]]:
@@ -29,7 +30,7 @@ def rendered() -> dict[str, dict[str, str]]:
 def _render(template: str, messages: Sequence[Message]) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    continued = messages[-1].role == "assistant"
+    continued = messages[-1].role == "assistant" and not messages[-1].tool_calls
     texts, _ = render_jinja_template(
         [[_plain(message, as_text=template == "text_only") for message in messages]],
         chat_template=TEMPLATES[template].read_text(),
@@ -44,10 +45,21 @@ def _render(template: str, messages: Sequence[Message]) -> str:
 def _plain(message: Message, as_text: bool) -> dict[str, Any]:
     if as_text:
         return {"role": message.role, "content": message.text}
-    return {
+    plain: dict[str, Any] = {
         "role": message.role,
         "content": [
             {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
             for part in message.content
         ],
     }
+    if message.name:
+        plain["name"] = message.name
+    if message.tool_call_id:
+        plain["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        plain["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+            for call in message.tool_calls
+            for arguments in [json.loads(call.arguments) if call.arguments.endswith("}") else call.arguments]
+        ]
+    return plain

@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
 
 from gateway.chat.expand import expand
 from gateway.engine.prompt import Prompt
-from gateway.errors import InvalidRequest
 from gateway.vision.encoder import Pixels, Span
 from gateway.vision.registry import Registry
 
@@ -39,14 +37,3 @@ def test_positions_are_the_encoders() -> None:
 def test_without_pictures_the_ids_stay() -> None:
     prompt = expanded([1, 2, 3])
     assert (prompt.token_ids.tolist(), prompt.images, prompt.next_position) == ([1, 2, 3], (), 3)
-
-
-@pytest.mark.parametrize(("token_ids", "num_pictures"), [([1], 1), ([MARKER, MARKER], 1), ([MARKER], 0)])
-def test_markers_and_pictures_that_do_not_match_are_refused(token_ids: list[int], num_pictures: int) -> None:
-    with pytest.raises(InvalidRequest) as error:
-        expanded(token_ids, *[picture(1, 1)] * num_pictures)
-    assert error.value.message == (
-        f"The messages hold {num_pictures} images, but the model's chat template made "
-        f"{token_ids.count(MARKER)} image markers of them."
-    )
-    assert (error.value.status, error.value.param) == (400, "messages")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from gateway.chat.reply import ReplyReader
 from gateway.chat.tokenizer import Tokenizer
 from tests.chat.conversations import DEMO
+from tests.chat.models import VOCAB_SIZE
 
 TOKENIZER = Tokenizer.load(DEMO)
 SPECIAL = TOKENIZER.encode("<|im_start|>")
@@ -37,7 +38,7 @@ def cut(text: str, stops: Sequence[str]) -> str:
 def byte_tokens(data: bytes) -> list[int]:
     """One token per byte, as a byte-level tokenizer falls back to."""
     by_byte: dict[bytes, int] = {}
-    for token_id in range(TOKENIZER.vocab_size):
+    for token_id in range(VOCAB_SIZE):
         text = TOKENIZER.decode([token_id])
         if len(text) == 1 and text != "\ufffd":
             by_byte.setdefault(text.encode(), token_id)
@@ -47,7 +48,7 @@ def byte_tokens(data: bytes) -> list[int]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.integers(0, TOKENIZER.vocab_size - 1), max_size=60))
+@given(st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=60))
 def test_the_pieces_are_the_decoded_whole_for_any_ids(token_ids: list[int]) -> None:
     pieces, _ = read(token_ids)
     assert "".join(pieces) == TOKENIZER.decode(token_ids)
@@ -105,7 +106,7 @@ def test_a_long_reply_is_not_decoded_again_for_every_token() -> None:
         ("anananas", ["ananas"], "an"),
         ("a\n\nb", ["\n\n"], "a"),
         ("x🌍y", ["🌍"], "x"),
-        ("anything", ["", "thing"], "any"),
+        ("anything", ["thing"], "any"),
     ],
 )
 def test_the_text_ends_before_the_stop_string_that_completes_first(

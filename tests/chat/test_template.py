@@ -9,7 +9,7 @@ from backends.base import PackageError
 from gateway.chat.template import ChatTemplate
 from gateway.errors import InvalidRequest
 from tests.chat import reference
-from tests.chat.conversations import DEMO, GOLDEN, IMAGE, message, user
+from tests.chat.conversations import DEMO, GOLDEN, IMAGE, calls, message, result, user
 
 RENDERED = json.loads((GOLDEN / "templates.json").read_text())
 
@@ -71,6 +71,37 @@ def test_only_messages_with_pictures_are_lists_when_a_template_reads_both() -> N
         "{% for m in messages %}{{ m.content if m.content is string else m.content | length }};{% endfor %}"
     )
     assert template(both).render([message("system", "s", "t"), user("a", IMAGE)]) == "st;2;"
+
+
+def test_whether_a_template_writes_tool_calls_is_known() -> None:
+    assert not ChatTemplate.load(DEMO, {}).shows_tool_calls
+    assert template((GOLDEN / "chatml_tools.jinja").read_text()).shows_tool_calls
+    assert not template("{{ raise_exception('no') if messages[-1].tool_calls }}").shows_tool_calls
+
+
+def test_what_a_message_does_not_say_is_not_there() -> None:
+    keys = template("{% for m in messages %}{{ m.keys() | list | join(' ') }};{% endfor %}")
+    assert keys.render([user("Hi"), calls(("look", "{}")), result(0, "31 C", name="look")]) == (
+        "role content;role content tool_calls;role content name tool_call_id;"
+    )
+
+
+@pytest.mark.parametrize(
+    "written", ["", "{", "[1]", "5", '{"a": "\\ud800"}', '{"a": ' + "[" * 10**5, '{"a": ' + "9" * 10**4 + "}"]
+)
+def test_arguments_that_are_no_object_are_shown_as_they_are(written: str) -> None:
+    shown = template("{{ messages[0].tool_calls[0].function.arguments }}")
+    assert shown.render([calls(("look", written))]) == written
+
+
+def test_nested_arguments_are_an_object_or_refused() -> None:
+    shown = template("{{ messages[0].tool_calls[0].function.arguments | tojson }}")
+    for depth in (10, 200, 400, 600, 800, 1000):
+        written = '{"a": ' * depth + "1" + "}" * depth
+        try:
+            assert shown.render([calls(("look", written))]) in (written, json.dumps(written))
+        except InvalidRequest:
+            assert depth > 200
 
 
 def test_messages_that_a_template_cannot_put_together_are_refused() -> None:

@@ -2,11 +2,15 @@ import json
 from pathlib import Path
 
 import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backends.base import PackageError
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.tokenizer import Tokenizer
 from tests.chat.conversations import DEMO
+from tests.chat.models import VOCAB_SIZE
 
 
 def folder(path: Path, **configs: object) -> Path:
@@ -19,6 +23,9 @@ def folder(path: Path, **configs: object) -> Path:
 
 def defaults(path: Path) -> GenerationDefaults:
     return GenerationDefaults.load(path, Tokenizer.load(path))
+
+
+DEMO_TOKENIZER = Tokenizer.load(DEMO)
 
 
 def ids(*tokens: str) -> frozenset[int]:
@@ -37,6 +44,52 @@ def test_special_tokens_in_a_text_are_one_id_each_and_are_not_shown() -> None:
     encoded = tokenizer.encode("<|im_start|>Hi<|im_end|>")
     assert (encoded[0], encoded[-1]) == (tokenizer.token_id("<|im_start|>"), tokenizer.token_id("<|im_end|>"))
     assert tokenizer.decode(encoded) == "Hi"
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="|")))  # no special tokens
+def test_the_bytes_of_its_tokens_are_the_text(text: str) -> None:
+    parts = [DEMO_TOKENIZER.token_bytes(token_id) for token_id in DEMO_TOKENIZER.encode(text)]
+    assert b"".join(part or b"" for part in parts) == text.encode()
+
+
+def test_every_token_has_the_bytes_it_is_decoded_to_and_special_ones_none() -> None:
+    tokenizer = DEMO_TOKENIZER
+    for token_id in range(VOCAB_SIZE):
+        data = tokenizer.token_bytes(token_id)
+        assert (data or b"").decode(errors="replace") == tokenizer.decode([token_id])
+        assert tokenizer.token_text(token_id) != ""
+        assert (data is None) == (tokenizer.decode([token_id]) == "")
+    single = {tokenizer.token_bytes(token_id) for token_id in range(VOCAB_SIZE)}
+    assert {bytes([byte]) for byte in "🌍é a".encode()} <= single
+
+
+def test_a_special_token_is_called_by_its_name_and_has_no_bytes() -> None:
+    (token_id,) = ids("<|im_end|>")
+    tokenizer = DEMO_TOKENIZER
+    assert (tokenizer.token_text(token_id), tokenizer.token_bytes(token_id)) == ("<|im_end|>", None)
+    assert (tokenizer.token_text(10**6), tokenizer.token_bytes(10**6)) == ("", None)
+
+
+def test_an_added_token_that_is_shown_has_bytes() -> None:
+    inner = tokenizers.Tokenizer.from_file(str(DEMO / "tokenizer.json"))
+    inner.add_tokens(["<think>", "<a 重>"])
+    tokenizer = Tokenizer(inner, {})
+    for token in ("<think>", "<a 重>"):
+        (token_id,) = tokenizer.encode(token)
+        assert (tokenizer.token_bytes(token_id), tokenizer.decode([token_id])) == (token.encode(), token)
+
+
+def test_tokens_in_the_way_of_sentencepiece_are_understood() -> None:
+    vocab = {"<unk>": 0, "\u2581red": 1, "<0xF0>": 2, "<0x9F>": 3, "<0x8C>": 4, "<0x8D>": 5, "é": 6}
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], unk_token="<unk>", byte_fallback=True))
+    decoders = tokenizers.decoders
+    inner.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer = Tokenizer(inner, {})
+    token_ids = [1, 6, 2, 3, 4, 5, 1]
+    data = b"".join(tokenizer.token_bytes(token_id) or b"" for token_id in token_ids)
+    assert data.decode() == tokenizer.decode(token_ids) == " redé🌍 red"
 
 
 def test_nothing_is_added_to_a_text(tmp_path: Path) -> None:
@@ -59,12 +112,12 @@ def test_nothing_is_added_to_a_text(tmp_path: Path) -> None:
 def test_an_id_without_a_token_has_no_text() -> None:
     """The output layer of a model may be wider than its vocabulary."""
     tokenizer = Tokenizer.load(DEMO)
-    assert tokenizer.decode([*tokenizer.encode("Hi"), tokenizer.vocab_size, 10**6]) == "Hi"
+    assert tokenizer.decode([*tokenizer.encode("Hi"), VOCAB_SIZE, 10**6]) == "Hi"
 
 
 def test_ids_go_up_to_the_size_of_the_vocabulary() -> None:
     tokenizer = Tokenizer.load(DEMO)
-    assert tokenizer.decode([tokenizer.vocab_size - 1]) != ""
+    assert tokenizer.decode([VOCAB_SIZE - 1]) != ""
     assert tokenizer.token_id("no such token") is None
 
 
@@ -128,9 +181,16 @@ def test_the_end_token_of_the_tokenizer_stops(tmp_path: Path) -> None:
 
 
 def test_sampling_is_what_the_makers_recommend(tmp_path: Path) -> None:
-    config = {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.8}
+    config = {
+        "do_sample": True,
+        "temperature": 0.7,
+        "top_k": 20,
+        "top_p": 0.8,
+        "min_p": 0.1,
+        "repetition_penalty": 1.05,
+    }
     found = defaults(folder(tmp_path, generation_config=config))
-    assert (found.temperature, found.top_k, found.top_p) == (0.7, 20, 0.8)
+    assert found == GenerationDefaults(found.stop_token_ids, 0.7, 20, 0.8, 0.1, 1.05)
 
 
 def test_without_sampling_a_model_is_greedy(tmp_path: Path) -> None:
@@ -142,7 +202,7 @@ def test_without_sampling_a_model_is_greedy(tmp_path: Path) -> None:
 
 def test_without_a_file_nothing_is_cut_off_the_distribution(tmp_path: Path) -> None:
     found = defaults(folder(tmp_path))
-    assert (found.temperature, found.top_k, found.top_p) == (1.0, 0, 1.0)
+    assert found == GenerationDefaults(found.stop_token_ids, 1.0, 0, 1.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""What a text or a conversation is in tokens, and back, without running the model."""
+
+from typing import Annotated
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api.answer import json_response
+from gateway.api.body import read_request
+from gateway.api.conversation import conversation
+from gateway.api.models import check_model
+from gateway.api.protocol import Messages, Wire
+from gateway.chat.model import ChatModel
+from gateway.errors import InvalidRequest
+
+
+class TokenizeRequest(Wire):
+    """Either of the two: a conversation, as a chat completion of it would be prompted, or a text as it is."""
+
+    model: str
+    messages: Messages | None = None
+    text: str | None = None
+
+
+class Tokenized(Wire):
+    """Placeholders of images count and are among the tokens."""
+
+    tokens: list[int]
+    count: int
+    context_length: int
+
+
+class DetokenizeRequest(Wire):
+    model: str
+    tokens: Annotated[list[int], Field(fail_fast=True)]
+
+
+class Detokenized(Wire):
+    text: str
+
+
+class Tokens:
+    """POST /v1/tokenize and /v1/detokenize."""
+
+    def __init__(self, model: ChatModel, max_body_bytes: int) -> None:
+        self._model = model
+        self._max_body_bytes = max_body_bytes
+
+    async def tokenize(self, request: Request) -> Response:
+        wanted = await read_request(request, TokenizeRequest, self._max_body_bytes)
+        check_model(wanted.model, self._model)
+        if (wanted.messages is None) == (wanted.text is None):
+            raise InvalidRequest("Expected either 'messages' or 'text'.", param="messages")
+        if wanted.text is not None:
+            token_ids = await self._model.tokenize_text(wanted.text)
+        else:
+            token_ids = await self._model.tokenize(conversation(wanted.messages or []))
+        length = self._model.context_length
+        return json_response(Tokenized(tokens=token_ids, count=len(token_ids), context_length=length))
+
+    async def detokenize(self, request: Request) -> Response:
+        wanted = await read_request(request, DetokenizeRequest, self._max_body_bytes)
+        check_model(wanted.model, self._model)
+        return json_response(Detokenized(text=await self._model.detokenize(wanted.tokens)))
