@@ -22,7 +22,7 @@ from gateway.app import log_format
 from gateway.demo.tour import invitation, tour
 from gateway.errors import GatewayError
 from gateway.logs import configure_logging
-from gateway.remote import Remote, RemoteError
+from gateway.remote import Remote, RemoteError, image_part
 from gateway.server import AddressError, serving
 from gateway.settings import Settings, SettingsError, command_line, load
 from gateway.terminal import KEYS, Terminal
@@ -49,16 +49,15 @@ EXPECTED = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 done, 2 not possible as asked, 130 interrupted."""
+    """The exit status: 0 done, 1 the demo was wrong, 2 not possible as asked, 130 interrupted."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except EXPECTED as error:
         print(f"axgate: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _parser() -> ArgumentParser:
@@ -108,8 +107,9 @@ def _add_demo(commands: "Commands") -> None:
     parser.set_defaults(run=lambda options: asyncio.run(_demo(options.once, options.port)))
 
 
-async def _demo(once: bool, port: str | None) -> None:
-    fixed = {"model": None, "model_name": None, "device": "emulator", "log_level": "warning"}
+async def _demo(once: bool, port: str | None) -> int:
+    """The exit status."""
+    fixed = {"model": None, "model_name": None, "device": "emulator", "api_keys": (), "log_level": "warning"}
     settings = load(fixed if port is None else fixed | {"port": port})
     configure_logging(log_format(settings))
     console = Console(highlight=False)
@@ -117,11 +117,13 @@ async def _demo(once: bool, port: str | None) -> None:
     console.print(f"axgate {__version__}: starting the demo model on an emulated card …")
     async with serving(settings) as server:
         console.print(f"Ready after {monotonic() - start_s:.1f} s at {server.base_url}")
-        await asyncio.to_thread(tour, server.base_url, console)
-        if not once:
-            console.print("\nStill serving; Ctrl-C stops it. To ask on, paste this into another shell:\n")
-            print(invitation(server.base_url), flush=True)  # as it is, without line breaks of the console's
-            await server.stopped
+        all_right = await asyncio.to_thread(tour, server.base_url, console)
+        if once:
+            return 0 if all_right else 1
+        console.print("\nStill serving; Ctrl-C stops it. To ask on, paste this into another shell:\n")
+        print(invitation(server.base_url), flush=True)  # as it is, without line breaks of the console's
+        await server.stopped
+    return 0
 
 
 # --- chat and models
@@ -143,9 +145,12 @@ def _add_chat(commands: "Commands") -> None:
 
 
 def _chat(options: Namespace) -> None:
-    with Remote(options.url, session=f"terminal-{uuid4().hex}") as remote:
-        model = options.model or remote.models()[0]["id"]
-        Terminal(remote, model, Console(highlight=False)).run(options.image)
+    images = [image_part(path) for path in options.image]
+    with Remote(options.url, options.key, session=f"terminal-{uuid4().hex}") as remote:
+        names = [model["id"] for model in remote.models()]
+        if options.model not in (None, *names):
+            raise RemoteError(f"There is no model {options.model} on this server, only {', '.join(names)}.")
+        Terminal(remote, options.model or names[0], Console(highlight=False)).run(images)
 
 
 def _add_models(commands: "Commands") -> None:
@@ -156,7 +161,7 @@ def _add_models(commands: "Commands") -> None:
 
 def _models(options: Namespace) -> None:
     table = Table("model", "limit", "value")
-    with Remote(options.url) as remote:
+    with Remote(options.url, options.key) as remote:
         models = remote.models()
     for model in models:
         facts = {name: model.get(name) for name in ("context_length", "tokens_per_image")}
@@ -167,6 +172,7 @@ def _models(options: Namespace) -> None:
 
 def _add_url(parser: ArgumentParser) -> None:
     parser.add_argument("--url", default=DEFAULT_URL, help="base URL of the server (default: %(default)s)")
+    parser.add_argument("--key", help="API key, if the server wants one")
 
 
 # --- export

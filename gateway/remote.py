@@ -4,6 +4,7 @@ import base64
 import json
 import mimetypes
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -36,11 +37,17 @@ class Stats:
 
 
 class Remote:
-    """A client for `with`. `session` names the conversation to a server that keeps a KV cache for each."""
+    """A client for `with`. `key` is the server's API key, if it wants one; `session` names the conversation
+    to a server that keeps a KV cache for each."""
 
-    def __init__(self, base_url: str, session: str | None = None) -> None:
+    def __init__(self, base_url: str, key: str | None = None, session: str | None = None) -> None:
+        """Raises RemoteError for what is no URL."""
+        if not _is_http(base_url):
+            raise RemoteError(f"{base_url} is not the URL of a server, such as http://127.0.0.1:8080/v1.")
         self._base_url = base_url.rstrip("/")
         headers = {"X-Session-Id": session} if session else {}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
         timeout = httpx.Timeout(10.0, read=None)  # a long prompt on a slow card may take minutes
         self._http = httpx.Client(headers=headers, timeout=timeout, trust_env=False)
 
@@ -51,14 +58,14 @@ class Remote:
         self._http.close()
 
     def models(self) -> list[dict[str, Any]]:
-        """The entries of /v1/models. Raises RemoteError."""
-        try:
+        """The entries of /v1/models, at least one. Raises RemoteError."""
+        with self._understood():
             response = self._http.get(f"{self._base_url}/models")
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from None
-        _check(response)
-        models: list[dict[str, Any]] = response.json()["data"]
-        return models
+            self._check(response)
+            models = [{**model, "id": str(model["id"])} for model in response.json()["data"]]
+            if not models:
+                raise RemoteError(f"The server at {self._base_url} has no model.")
+            return models
 
     def ask(
         self, model: str, messages: Sequence[Mapping[str, object]], **fields: object
@@ -74,29 +81,67 @@ class Remote:
         url = f"{self._base_url}/chat/completions"
         start_s = monotonic()
         first_s = 0.0
+        with self._understood(), self._http.stream("POST", url, json=body | fields) as response:
+            self._check(response)
+            for event in _events(response):
+                for choice in event["choices"]:
+                    if text := choice["delta"].get("content"):
+                        first_s = first_s or monotonic() - start_s
+                        yield text
+                if usage := event.get("usage"):
+                    yield _stats(usage, first_s, monotonic() - start_s)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Whatever goes wrong between two programs becomes a sentence."""
         try:
-            with self._http.stream("POST", url, json=body | fields) as response:
-                _check(response)
-                for event in _events(response):
-                    for choice in event["choices"]:
-                        if text := choice["delta"].get("content"):
-                            first_s = first_s or monotonic() - start_s
-                            yield text
-                    if usage := event.get("usage"):
-                        yield _stats(usage, first_s, monotonic() - start_s)
+            yield
+        except httpx.ConnectError:
+            raise RemoteError(
+                f"No server answers at {self._base_url}. Start one with `axgate serve`."
+            ) from None
         except httpx.HTTPError as error:
-            raise self._unreachable(error) from None
+            raise RemoteError(f"The connection to {self._base_url} broke: {error}.") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RemoteError(f"What answers at {self._base_url} is no chat server.{self._hint}") from None
 
-    def _unreachable(self, error: httpx.HTTPError) -> RemoteError:
-        if isinstance(error, httpx.ConnectError):
-            return RemoteError(f"No server answers at {self._base_url}. Start one with `axgate serve`.")
-        return RemoteError(f"The connection to {self._base_url} broke: {error}.")
+    def _check(self, response: httpx.Response) -> None:
+        if response.status_code == 200:
+            return
+        response.read()
+        try:
+            message = response.json()["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            message = f"The server answered {response.status_code} {response.reason_phrase}."
+        raise RemoteError(message + (self._hint if response.status_code == 404 else ""))
+
+    @property
+    def _hint(self) -> str:
+        return "" if self._base_url.endswith("/v1") else f" Did you mean {self._base_url}/v1?"
 
 
-def user_message(text: str, pictures: Sequence[Path]) -> dict[str, object]:
-    """Raises RemoteError for a picture that cannot be read."""
-    images = [{"type": "image_url", "image_url": {"url": _data_url(path)}} for path in pictures]
+def user_message(text: str, images: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """With `images` as `image_part` makes them."""
     return {"role": "user", "content": [*images, {"type": "text", "text": text}]}
+
+
+def image_part(path: Path) -> dict[str, object]:
+    """A picture for a message. Raises RemoteError where it cannot be read."""
+    try:
+        data = path.expanduser().read_bytes()
+    except OSError as error:
+        raise RemoteError(f"Cannot read the picture {path}: {error.strerror}.") from None
+    mime = mimetypes.guess_type(path.name)[0] or "image/png"
+    url = f"data:{mime};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+        return parsed.scheme in ("http", "https") and parsed.host != ""
+    except (httpx.InvalidURL, UnicodeError):
+        return False
 
 
 def _stats(usage: dict[str, Any], first_s: float, total_s: float) -> Stats:
@@ -110,15 +155,6 @@ def _stats(usage: dict[str, Any], first_s: float, total_s: float) -> Stats:
     )
 
 
-def _data_url(path: Path) -> str:
-    try:
-        data = path.expanduser().read_bytes()
-    except OSError as error:
-        raise RemoteError(f"Cannot read the picture {path}: {error.strerror}.") from None
-    mime = mimetypes.guess_type(path.name)[0] or "image/png"
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
-
-
 def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
     for line in response.iter_lines():
         if line.startswith("data: ") and line != "data: [DONE]":
@@ -126,14 +162,3 @@ def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
             if "error" in event:
                 raise RemoteError(event["error"]["message"])
             yield event
-
-
-def _check(response: httpx.Response) -> None:
-    if response.status_code == 200:
-        return
-    response.read()
-    try:
-        message = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = f"The server answered {response.status_code} {response.reason_phrase}."
-    raise RemoteError(message)

@@ -4,8 +4,8 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
@@ -13,8 +13,8 @@ import uvicorn
 from gateway.app import open_gateway
 from gateway.settings import Settings
 
-STOP_TIMEOUT_S = 10
-"""How long answers under way may take to end after Ctrl-C or SIGTERM; streams are ended at once."""
+STOP_TIMEOUT_S = 3
+"""How long clients may take to read the ends of their answers after Ctrl-C or SIGTERM."""
 
 
 class AddressError(Exception):
@@ -34,29 +34,44 @@ async def serving(settings: Settings) -> AsyncIterator[Server]:
     """A gateway that answers as long as the block, or until SIGINT or SIGTERM. Raises AddressError before
     anything is loaded, and whatever `open_gateway` raises."""
     with _listen(settings.host, settings.port) as listener:
-        async with open_gateway(settings) as app:
+        async with open_gateway(settings) as gateway:
             config = uvicorn.Config(
-                app,
+                gateway.app,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=STOP_TIMEOUT_S,
             )
-            server = uvicorn.Server(config)
+            server = _HttpServer(config)
+            stopping = asyncio.Event()
 
-            def stop() -> None:
+            async def end() -> None:
+                await stopping.wait()
+                await gateway.close()
                 server.should_exit = True
 
-            # uvicorn raises the signal once more when it has stopped, which would kill the process before the
-            # engine is closed; with a handler of our own underneath, that does nothing.
+            def stop() -> None:
+                server.force_exit = stopping.is_set()  # somebody is impatient
+                stopping.set()
+
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, stop)
+            ending = asyncio.create_task(end())
             stopped = asyncio.create_task(server.serve([listener]))
             try:
                 yield Server(_base_url(listener), stopped)
             finally:
-                stop()
+                stopping.set()
+                await ending
                 await stopped
+
+
+class _HttpServer(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Left to `serving`: uvicorn's own handlers would stop it before the answers under way have ended,
+        and raise the signal once more afterwards."""
+        yield
 
 
 def _listen(host: str, port: int) -> socket.socket:

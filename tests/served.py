@@ -34,8 +34,9 @@ class Gateway:
 
 
 @contextmanager
-def served(*options: str) -> Iterator[Gateway]:
-    """`axgate serve` on a free port, ready. It must end by itself when told to."""
+def served(*options: str, faults: bool = False) -> Iterator[Gateway]:
+    """`axgate serve` on a free port, ready. It must end by itself when told to, without having logged an
+    error, unless `faults` are part of the test."""
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", *options]
     with TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen(command, stderr=log)
@@ -45,6 +46,8 @@ def served(*options: str) -> Iterator[Gateway]:
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(STOP_TIMEOUT_S) == 0, path.read_text()
+        told = path.read_text()
+        assert faults or not ("Traceback" in told or " ERROR " in told), told
 
 
 def _base_url(process: subprocess.Popen[bytes], log: Path) -> str:

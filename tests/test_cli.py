@@ -9,8 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from threading import Timer
@@ -20,8 +21,12 @@ import pytest
 from gateway import __version__
 from gateway.cli import main
 from gateway.demo import CHECKPOINT, MODEL_NAME, PICTURES
+from gateway.demo.tour import QUESTIONS
 from gateway.settings import Settings
-from tests.packages import new_folder
+from tests.served import served
+from training.demo_pictures import demo_scenes
+from training.shape_questions import describe
+from training.text_questions import written
 
 TIMEOUT_S = 60
 SMALL = ("--kv-cache-len", "255", "--prefill-len", "64", "--histories", "64", "128")
@@ -29,9 +34,9 @@ SMALL = ("--kv-cache-len", "255", "--prefill-len", "64", "--histories", "64", "1
 
 @cache
 def environment() -> dict[str, str]:
-    """Without settings from outside, and with a cache that all these tests share."""
+    """Without settings from outside."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AXGATE_")}
-    return kept | {"AXGATE_CACHE_DIR": str(new_folder()), "COLUMNS": "200", "PYTHONWARNINGS": "error"}
+    return kept | {"COLUMNS": "200", "PYTHONWARNINGS": "error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +127,32 @@ def test_python_dash_m_gateway_is_the_same_command(here: Here) -> None:
     assert axgate("--version") == here("--version")
 
 
-def test_the_demo_answers_and_leaves() -> None:
+def test_the_demo_answers_every_question_right_and_leaves() -> None:
     done = axgate("demo", "--once", "--port", "0")
     assert (done.status, done.err) == (0, "")
+    told = done.out
+    for question in QUESTIONS:
+        _, _, told = told.partition(question.text)
+        assert told.split("\n")[1] == question.answer
+    assert "✗" not in done.out
     assert len(re.findall(r"first token after \d+ ms", done.out)) == 3
     assert re.search(r"\d+ tokens/s", done.out)
+
+
+def test_a_demo_that_answers_wrong_says_so(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (replace(QUESTIONS[1], answer="TEA"), QUESTIONS[2])
+    monkeypatch.setattr("gateway.demo.tour.QUESTIONS", asked)
+    done = here("demo", "--once", "--port", "0")
+    assert done.status == 1
+    assert done.out.count("✗") == 1
+    assert "✗ right would be: TEA" in done.out
+
+
+def test_the_answers_of_the_demo_are_what_its_pictures_show() -> None:
+    scenes = demo_scenes()
+    shapes, word = scenes["shapes.png"], scenes["word.png"]
+    same = "yes" if shapes.background == word.background else "no"
+    assert [question.answer for question in QUESTIONS] == [describe(shapes), written(word).text, same]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -152,8 +178,10 @@ def test_a_served_model_is_listed_and_talked_to(here: Here) -> None:
     question = "What is in this image?"
     with server() as url:
         models = here("models", "--url", url)
-        typed = f"{question}\n/image {picture}\n{question}\n/image nope.png\nHi\n"
+        typed = f"{question}\n/help\n/image {picture}\n/image\n/image nope.png\n{question}\n/quit\nHi\n"
         chat = here("chat", "--url", url, typed=typed)
+        no_model = here("chat", "--url", url, "--model", "nope", typed=question)
+        no_v1 = here("models", "--url", url.removesuffix("/v1"))
         first = here("chat", "--url", url, "--image", str(picture), typed=question)
     assert (models.status, models.err) == (0, "")
     assert re.findall(r"\w+_\w+", models.out) == [
@@ -163,12 +191,20 @@ def test_a_served_model_is_listed_and_talked_to(here: Here) -> None:
         "max_image_bytes",
         "max_image_pixels",
         "max_images",
+        "image_reach",
+        "max_messages",
+        "max_parts",
+        "max_tools",
     ]
     assert MODEL_NAME in models.out
     assert (chat.status, chat.err) == (0, "")
     assert chat.out.count("first token after") == 2
     assert re.search(r"\([1-9]\d* cached\)", chat.out)
     assert "Cannot read the picture nope.png: No such file or directory." in chat.out
+    assert chat.out.count("/image PATH adds a picture") == 3  # at the beginning, for /help and /image
+    assert "background" in chat.out.split("nope.png")[1]
+    assert sentence(no_model) == f"axgate: There is no model nope on this server, only {MODEL_NAME}."
+    assert sentence(no_v1) == (f"axgate: There is no GET /models here. Did you mean {url}?")
     assert "background" in first.out
 
 
@@ -228,6 +264,17 @@ def test_a_wrong_setting_is_told(here: Here) -> None:
     assert told == "axgate: Setting port = '70000': input should be less than or equal to 65535."
 
 
+def test_a_picture_that_is_not_there_is_told_at_once(here: Here) -> None:
+    told = sentence(here("chat", "--url", "http://127.0.0.1:9/v1", "--image", "nope.png"))
+    assert told == "axgate: Cannot read the picture nope.png: No such file or directory."
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:9/v1", "ftp://x/v1", "http://xn--/v1", "http://x:y/v1", ""])
+def test_what_is_no_url_is_told(here: Here, url: str) -> None:
+    told = sentence(here("models", "--url", url))
+    assert told == f"axgate: {url} is not the URL of a server, such as http://127.0.0.1:8080/v1."
+
+
 def test_a_server_that_is_not_there_is_told(here: Here) -> None:
     told = sentence(here("chat", "--url", "http://127.0.0.1:9/v1"))
     assert told == "axgate: No server answers at http://127.0.0.1:9/v1. Start one with `axgate serve`."
@@ -246,3 +293,13 @@ def test_a_package_without_one_of_its_files_is_told(here: Here, tmp_path: Path) 
     next(package.glob("*_post.axmodel")).unlink()
     told = sentence(axgate("serve", "--port", "0", "--model", str(package)))
     assert told.startswith(f"axgate: {package}: no file matches *_post.axmodel")
+
+
+def test_a_server_with_keys_is_used_with_one_of_them(here: Here) -> None:
+    digest = sha256(b"secret").hexdigest()
+    with served("--api-keys", f"me:{digest}") as gateway:
+        refused = here("models", "--url", gateway.base_url)
+        assert (refused.status, "API key" in refused.err) == (2, True)
+        assert "axgate-demo" in here("models", "--url", gateway.base_url, "--key", "secret").out
+        chat = here("chat", "--url", gateway.base_url, "--key", "secret", typed="Who are you?\n")
+        assert (chat.status, "tiny vision language model" in chat.out) == (0, True)

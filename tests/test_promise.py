@@ -29,7 +29,7 @@ LEAST, LEAST_READING, LEAST_UNSEEN = 0.92, 0.84, 0.76
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    with served() as running:
+    with served(faults=True) as running:  # one test kills the worker
         yield running
 
 

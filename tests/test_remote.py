@@ -24,8 +24,11 @@ def answering(status: int, body: bytes, length: int | None = None) -> Iterator[s
     """A server that gives one answer to everything, and may break off before the length it announced."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
             self.send_header("Content-Length", str(length or len(body)))
             self.end_headers()
@@ -64,12 +67,31 @@ def test_an_answer_is_its_text_and_what_it_took() -> None:
         (400, b'{"error": {"message": "No such field."}}', None, "No such field."),
         (502, b"<html>", None, "The server answered 502 Bad Gateway."),
         (200, CHUNK + b'data: {"error": {"message": "It stopped."}}\n\n', None, "It stopped."),
+        (200, b"data: <html>\n\n", None, "is no chat server"),
+        (200, b"data: 5\n\n", None, "is no chat server"),
         (200, CHUNK, 1000, "broke: peer closed connection"),
     ],
 )
 def test_what_goes_wrong_is_a_sentence(status: int, body: bytes, length: int | None, message: str) -> None:
     with answering(status, body, length) as url, pytest.raises(RemoteError, match=message):
         asked(url)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b"{}", b'{"data": [{}]}', b'{"data": 5}', b'{"data": [5]}', b"\xff"]
+)
+def test_what_is_no_list_of_models_is_a_sentence(body: bytes) -> None:
+    with answering(200, body) as url, Remote(url) as remote:
+        with pytest.raises(RemoteError) as caught:
+            remote.models()
+        assert str(caught.value) == f"What answers at {url} is no chat server."
+        with pytest.raises(RemoteError, match=r"is no chat server\. Did you mean .*/other/v1\?$"):
+            Remote(url.replace("/v1", "/other")).models()
+
+
+def test_a_server_without_a_model_is_told() -> None:
+    with answering(200, b'{"data": []}') as url, pytest.raises(RemoteError, match="has no model"):
+        Remote(url).models()
 
 
 def test_ctrl_c_cancels_an_answer_and_keeps_what_was_said() -> None:

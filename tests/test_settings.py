@@ -9,6 +9,7 @@ import pytest
 
 from gateway.settings import Settings, SettingsError, command_line, load
 
+SHA256 = "0123456789abcdefABCDEF0123456789" * 2
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
 
@@ -36,7 +37,7 @@ def test_the_documentation_has_one_row_per_setting_with_its_default_and_meaning(
 
 
 def shown(default: object) -> str:
-    if default is None:
+    if default in (None, ()):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
@@ -48,6 +49,8 @@ def test_every_setting_is_an_option_an_environment_variable_and_a_key(
         "host": "0.0.0.0",
         "port": 1,
         "max_body_mb": 2,
+        "api_keys": (f"ann:{SHA256}", f"bob:{SHA256}"),
+        "cors_origins": ("https://chat.example", "http://localhost:3000"),
         "model": Path("m"),
         "model_name": "n",
         "vision_models": Path("v.json"),
@@ -67,11 +70,7 @@ def test_every_setting_is_an_option_an_environment_variable_and_a_key(
         "log_json": True,
     }
     path = elsewhere / "all.toml"
-    quoted = {
-        name: f'"{value}"' if isinstance(value, str | Path) else str(value).lower()
-        for name, value in values.items()
-    }
-    path.write_text("\n".join(f"{name} = {value}" for name, value in quoted.items()))
+    path.write_text("\n".join(f"{name} = {as_toml(value)}" for name, value in values.items()))
     expected = values | {"config": path}
     assert expected.keys() == Settings.model_fields.keys()
 
@@ -79,14 +78,55 @@ def test_every_setting_is_an_option_an_environment_variable_and_a_key(
         part
         for name, value in expected.items()
         for part in (
-            [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
+            [f"--{name.replace('_', '-')}"]
+            if value is True
+            else [f"--{name.replace('_', '-')}", as_text(value)]
         )
     ]
     assert load(given(*options)).model_dump() == expected
     assert load({"config": path}).model_dump() == expected
     for name, value in expected.items():
-        monkeypatch.setenv(f"AXGATE_{name.upper()}", str(value))
+        monkeypatch.setenv(f"AXGATE_{name.upper()}", as_text(value))
     assert load({}).model_dump() == expected
+
+
+def as_toml(value: object) -> str:
+    match value:
+        case str() | Path():
+            return f'"{value}"'
+        case tuple():
+            return f"[{', '.join(map(as_toml, value))}]"
+    return str(value).lower()
+
+
+def as_text(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+@pytest.mark.parametrize("entry", ["sk-secret", "ann:sk-secret", f":{SHA256}", f"a b:{SHA256}", ""])
+def test_a_key_that_is_not_hashed_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    monkeypatch.setenv("AXGATE_API_KEYS", f"ann:{SHA256},{entry}")
+    with pytest.raises(SettingsError) as caught:
+        load({})
+    assert str(caught.value) == (
+        "Setting api_keys: expected NAME:SHA256, with the SHA-256 of the key in 64 hexadecimal digits."
+    )
+
+
+@pytest.mark.parametrize("origin", ["chat.example", "https://chat.example/", "https://a b", ""])
+def test_an_origin_is_what_a_browser_calls_one(origin: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"cors_origins": [origin]})
+    assert str(caught.value) == (
+        f"Setting cors_origins = {origin!r}: expected * or an origin such as https://chat.example."
+    )
+    assert load({"cors_origins": "*"}).cors_origins == ("*",)
+
+
+def test_hashes_of_keys_are_not_shown() -> None:
+    assert SHA256 not in repr(load({"api_keys": f"ann:{SHA256}"}))
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
@@ -125,8 +165,45 @@ def test_a_wrong_file_is_one_readable_line(elsewhere: Path, file: str, message: 
 
 def test_a_file_that_is_no_toml_is_told_with_its_line(elsewhere: Path) -> None:
     (elsewhere / "axgate.toml").write_text("host = 'x'\nport\n")
-    with pytest.raises(SettingsError, match=r"^The configuration file is not valid TOML: .*line 2"):
+    with pytest.raises(SettingsError, match=r"^axgate\.toml is not valid TOML: .*line 2"):
         load({})
+    (elsewhere / "axgate.toml").write_bytes(b"host = '\xff'")
+    with pytest.raises(SettingsError, match=r"^axgate\.toml is not valid TOML: "):
+        load({})
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("AXGATE_PROT", " Did you mean AXGATE_PORT?"),
+        ("axgate_prot", " Did you mean AXGATE_PORT?"),
+        ("AXGATE_X", ""),
+    ],
+)
+def test_an_unknown_variable_of_ours_is_told(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError) as caught:
+        load({})
+    assert str(caught.value) == f"There is no setting {name.upper()}.{hint}"
+
+
+def test_a_file_cannot_name_another(elsewhere: Path) -> None:
+    (elsewhere / "axgate.toml").write_text("config = 'other.toml'")
+    with pytest.raises(SettingsError, match=r"^axgate\.toml sets config, which "):
+        load({})
+
+
+def test_a_folder_is_no_file(elsewhere: Path) -> None:
+    (elsewhere / "folder").mkdir()
+    with pytest.raises(SettingsError, match=r"^folder is a folder, not a configuration file\.$"):
+        load(given("--config", "folder"))
+    (elsewhere / "axgate.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"^axgate\.toml is a folder, not a configuration file\.$"):
+        load({})
+
+
+def test_pictures_of_24_megapixels_are_taken_by_default() -> None:
+    assert load({}).max_image_megapixels * 10**6 >= 6000 * 4000
 
 
 def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.demo import MODEL_NAME, PICTURES
-from gateway.remote import Remote, user_message
+from gateway.remote import Remote, image_part, user_message
 from gateway.terminal import tell
 
 SHAPES, WORD = PICTURES / "shapes.png", PICTURES / "word.png"
@@ -14,25 +14,39 @@ SHAPES, WORD = PICTURES / "shapes.png", PICTURES / "word.png"
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """`answer` is what the pictures show, in the words the model was taught."""
+
     text: str
     pictures: tuple[Path, ...]
+    answer: str
 
 
 QUESTIONS = (
-    Question("What is in this image?", (SHAPES,)),
-    Question("What does the text say?", (WORD,)),
-    Question("Do both images have the same background color?", (SHAPES, WORD)),
+    Question(
+        "What is in this image?",
+        (SHAPES,),
+        "a small pink square at the top left, a large white triangle at the top right, "
+        "a small gray circle at the middle left, on a blue background.",
+    ),
+    Question("What does the text say?", (WORD,), "COFFEE"),
+    Question("Do both images have the same background color?", (SHAPES, WORD), "no"),
 )
 
 
-def tour(base_url: str, console: Console) -> None:
-    """Ask, and print the answers as they come with what they took. Raises RemoteError when one fails."""
+def tour(base_url: str, console: Console) -> bool:
+    """Ask, and print the answers as they come with what they took, a wrong one with the right one below;
+    whether all were right. Raises RemoteError when one fails."""
+    all_right = True
     with Remote(base_url) as remote:
         for question in QUESTIONS:
             names = ", ".join(path.name for path in question.pictures)
             console.print(f"\n[bold]{question.text}[/] [dim]{names}[/]")
-            asked = user_message(question.text, question.pictures)
-            tell(console, remote.ask(MODEL_NAME, [asked], temperature=0))
+            asked = user_message(question.text, [image_part(path) for path in question.pictures])
+            answer = tell(console, remote.ask(MODEL_NAME, [asked], temperature=0))
+            if answer != question.answer:
+                all_right = False
+                console.print(f"✗ right would be: {question.answer}", style="red", highlight=False)
+    return all_right
 
 
 def invitation(base_url: str) -> str:

@@ -60,6 +60,11 @@ class EngineClient:
         return EngineStatus(self._state, len(self._requests), self._num_restarts, self._stats)
 
     @property
+    def max_requests(self) -> int:
+        """How many may be in flight, with a KV cache and waiting for one."""
+        return self._info.max_sessions + self._max_waiting
+
+    @property
     def worker_pid(self) -> int:
         assert self._worker
         return self._worker.pid
@@ -90,9 +95,9 @@ class EngineClient:
         for task in (self._restart, self._watch):
             if task:
                 task.cancel()
+        self._fail_all(EngineFailure("The server is shutting down."))
         if self._worker:
             await asyncio.to_thread(self._worker.close)
-        self._fail_all(EngineFailure("The server is shutting down."))
 
     async def generate(self, request: Request) -> AsyncGenerator[Output, None]:
         """The outputs of one generation. Closing the generator cancels it before its next step.
@@ -101,7 +106,7 @@ class EngineClient:
         """
         if self._state != "ready":
             raise EngineRestarting("The engine is starting; try again in a moment.", retry_after_s=2)
-        if len(self._requests) >= self._info.max_sessions + self._max_waiting:
+        if len(self._requests) >= self.max_requests:
             raise Overloaded(
                 f"{len(self._requests)} requests are in flight; try again later.", retry_after_s=2
             )

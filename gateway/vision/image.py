@@ -1,7 +1,6 @@
 """Bytes from a stranger -> an upright RGB picture, or a clear refusal."""
 
 import io
-import threading
 import warnings
 
 import numpy as np
@@ -11,16 +10,13 @@ from gateway.errors import InvalidImage
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 
-# Pillow reports damaged metadata through `warnings`, whose filters belong to the whole process: silencing
-# them in two threads at once can leave them silenced. One at a time also bounds the memory decoding takes.
-_DECODING = threading.Lock()
-
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """The first frame of a PNG, JPEG, GIF or WebP file, turned upright (EXIF), as RGB. The bytes decide what
     it is, not what the client called it. Nothing is decoded before the size in the header is found to be at
-    most `max_pixels`. Safe in threads. Raises InvalidImage."""
-    with _DECODING, warnings.catch_warnings():
+    most `max_pixels`. Raises InvalidImage. For one thread at a time: Pillow reports damaged metadata through
+    `warnings`, whose filters belong to the whole process."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
