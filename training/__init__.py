@@ -1,0 +1,1 @@
+"""How the demo model in `gateway/demo/checkpoint` is made: pictures, questions, training, checkpoint."""
