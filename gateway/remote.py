@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 FEW = 8  # tokens; over fewer the clock says nothing about speed
+BRIEF_S = 0.02  # in less, what arrived had been waiting for this client rather than been written meanwhile
 
 
 class RemoteError(Exception):
@@ -31,8 +32,9 @@ class Stats:
 
     def __str__(self) -> str:
         told = f"first token after {self.first_s * 1000:.0f} ms"
-        if self.num_completion >= FEW:
-            told += f", {(self.num_completion - 1) / (self.total_s - self.first_s):.0f} tokens/s"
+        writing_s = self.total_s - self.first_s
+        if self.num_completion >= FEW and writing_s >= BRIEF_S:
+            told += f", {(self.num_completion - 1) / writing_s:.0f} tokens/s"
         return f"{told}, prompt of {self.num_prompt} tokens ({self.num_cached} cached)"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from threading import Thread
@@ -109,3 +110,10 @@ def test_ctrl_c_cancels_an_answer_and_keeps_what_was_said() -> None:
     assert tell(Console(file=screen), pieces()) == "Once upon"
     assert screen.getvalue() == "Once upon\n(cancelled)\n"
     assert closed
+
+
+def test_a_rate_is_told_only_where_the_clock_can_tell_one() -> None:
+    stats = Stats(first_s=0.1, total_s=0.5, num_prompt=52, num_cached=0, num_completion=21)
+    assert str(stats) == "first token after 100 ms, 50 tokens/s, prompt of 52 tokens (0 cached)"
+    for unclear in (replace(stats, num_completion=3), replace(stats, total_s=0.102)):
+        assert str(unclear) == "first token after 100 ms, prompt of 52 tokens (0 cached)"
