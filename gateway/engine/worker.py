@@ -37,10 +37,8 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     config: WorkerConfig = connection.recv()
     configure_logging(config.log_format)
-    with (
-        suppress(EOFError, BrokenPipeError),
-        ExitStack() as undo,
-    ):  # the parent is gone: nobody is left to tell
+    # A broken pipe means that the parent is gone, and nobody is left to tell.
+    with suppress(EOFError, BrokenPipeError), ExitStack() as undo:
         try:
             engine, info = _build(config, undo)
             connection.send(Ready(info))

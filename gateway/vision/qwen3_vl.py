@@ -53,7 +53,7 @@ class Qwen3VL(VisionEncoder):
         """
         spec = self.spec
         edge, merge, (rows, columns) = spec.patch_size, spec.merge_size, self._grid
-        resized = image.resize((spec.width, spec.height), Image.Resampling.BICUBIC)
+        resized = image.resize((spec.width, spec.height), Image.Resampling[spec.resample.upper()])
         blocks = np.asarray(resized).reshape(rows, merge, edge, columns, merge, edge, CHANNELS)
         patches = blocks.transpose(0, 3, 1, 4, 2, 5, 6).reshape(-1, 1, edge * edge, CHANNELS)
         frames = np.repeat(patches, spec.temporal_patch_size, axis=1)
