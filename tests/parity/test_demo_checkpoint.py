@@ -13,9 +13,6 @@ from training.examples import Example, examples
 from training.questions import Question
 from training.rows import GRID
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
 
 CHECKPOINT = Path(__file__).parents[2] / "gateway" / "demo" / "checkpoint"
@@ -23,6 +20,9 @@ CHECKPOINT = Path(__file__).parents[2] / "gateway" / "demo" / "checkpoint"
 
 @pytest.fixture(scope="module")
 def loaded() -> tuple[Any, dict[str, Any]]:
+    import torch
+    import transformers
+
     model, report = transformers.Qwen3VLForConditionalGeneration.from_pretrained(
         CHECKPOINT, dtype=torch.float32, output_loading_info=True
     )
@@ -31,11 +31,14 @@ def loaded() -> tuple[Any, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
+    import transformers
+
     return transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
 
 
 def inputs(tokenizer: Any, example: Example, question: Question) -> dict[str, Any]:
     """What transformers takes: the template's text with every marker widened, and the processor's patches."""
+    import torch
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     content = [{"type": "image"}] * len(example.pictures) + [{"type": "text", "text": question.text}]
@@ -56,6 +59,8 @@ def inputs(tokenizer: Any, example: Example, question: Question) -> dict[str, An
 
 def positions(is_picture: list[int]) -> Any:
     """The three rows of positions of a prompt, (3, 1, tokens)."""
+    import torch
+
     found: list[tuple[int, int, int]] = []
     at, k = 0, 0
     for picture in is_picture:
@@ -76,6 +81,8 @@ def test_transformers_finds_every_weight_and_no_other(loaded: tuple[Any, dict[st
 def test_transformers_and_the_twin_give_the_same_logits(
     loaded: tuple[Any, dict[str, Any]], tokenizer: Any, kind: Any
 ) -> None:
+    import torch
+
     from training.checkpoint import load
     from training.vision import patches
 
