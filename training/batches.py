@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.dialects import Dialect
 from training.examples import MEASURED, Mix, scenes
 from training.hints import hints
 from training.looks import random_look
@@ -68,11 +69,11 @@ class Batch:
 
 
 class Packer:
-    """Makes batches in one style. A batch depends on nothing but what `batch` is given."""
+    """Makes batches in one dialect and style. A batch depends on nothing but what `batch` is given."""
 
-    def __init__(self, tokenizer: Path, style: Style = PLAIN) -> None:
+    def __init__(self, tokenizer: Path, dialect: Dialect, style: Style = PLAIN) -> None:
         self._style = style
-        self._writer = Writer(tokenizer, style)
+        self._writer = Writer(tokenizer, dialect, style)
 
     def batch(
         self, seed: str, composition: Composition, mix: Mix = MEASURED, *, held_out: bool = False

@@ -1,4 +1,4 @@
-"""The sizes of the demo model."""
+"""The sizes of the demo models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Config:
-    """The sizes of the model; the defaults are the demo model's."""
+    """The sizes of a model; the defaults are those of the first demo model, of Qwen3-VL's architecture.
+
+    `qk_norm` is whether queries and keys of the text model are normalised; `image_mean` and `image_std` are
+    of red, green and blue between 0 and 1.
+    """
 
     image: int = 96
     patch: int = 8
@@ -27,6 +31,9 @@ class Config:
     rope_theta: float = 1000.0
     mrope_section: tuple[int, int, int] = (6, 5, 5)
     eps: float = 1e-6
+    qk_norm: bool = True
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     @property
     def grid(self) -> int:

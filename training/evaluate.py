@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from training.batches import Batch, Composition, Packer
 from training.checkpoint import load
+from training.families import family_of
 from training.model import DemoModel
 from training.tensors import tensors
 
@@ -87,7 +88,7 @@ def main() -> None:
     arguments.add_argument("--batches", type=int, default=16)
     arguments.add_argument("--unseen", type=int, default=4)
     given = arguments.parse_args()
-    packer = Packer(given.checkpoint / "tokenizer.json")
+    packer = Packer(given.checkpoint / "tokenizer.json", family_of(given.checkpoint).dialect)
     score = evaluate(load(given.checkpoint), measuring_batches(packer, given.batches, given.unseen))
     print("| task | exactly right | questions |\n|---|---|---|")
     for task, (share, asked) in score.shares().items():

@@ -1,7 +1,7 @@
-"""A lean twin of transformers' `Qwen3VLForConditionalGeneration`, for 96 by 96 pictures.
+"""Lean twins of transformers' Qwen3-VL, InternVL and SmolVLM, for 96 by 96 pictures.
 
-Same mathematics and the same parameter names (below `model.`), but only what training needs: whole rows, no
-cache, one picture size, every picture of a batch in one tensor.
+Same mathematics, but only what training needs: whole rows, no cache, one picture size, every picture of a
+batch in one tensor. Families differ in their vision tower and in `Config`.
 """
 
 # mypy: disallow-subclassing-any=False
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.config import Config
-from training.vision import Visual, rotate
+from training.vision import rotate
 
 
 class RMSNorm(nn.Module):
@@ -32,7 +32,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with normalised queries and keys."""
+    """Grouped-query attention, with normalised queries and keys where the family has it."""
 
     def __init__(self, c: Config) -> None:
         super().__init__()
@@ -41,8 +41,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(c.hidden, c.kv_heads * c.head_dim, bias=False)
         self.v_proj = nn.Linear(c.hidden, c.kv_heads * c.head_dim, bias=False)
         self.o_proj = nn.Linear(c.heads * c.head_dim, c.hidden, bias=False)
-        self.q_norm = RMSNorm(c.head_dim, c.eps)
-        self.k_norm = RMSNorm(c.head_dim, c.eps)
+        self.q_norm = RMSNorm(c.head_dim, c.eps) if c.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(c.head_dim, c.eps) if c.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         """(rows, tokens, width) → the same; mask (rows, 1, tokens, tokens) is added to the scores."""
@@ -100,14 +100,16 @@ class LanguageModel(nn.Module):
 
 
 class DemoModel(nn.Module):
-    """The twin."""
+    """A twin; `visual` takes patches (M, 144, 192) to picture tokens and what deepstack adds to layers."""
 
     frequencies: Tensor
     axis: Tensor
+    mean: Tensor
+    std: Tensor
 
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: Config, visual: nn.Module) -> None:
         super().__init__()
-        self.visual = Visual(c)
+        self.visual = visual
         self.language_model = LanguageModel(c)
         self.register_buffer(
             "frequencies",
@@ -118,6 +120,9 @@ class DemoModel(nn.Module):
         for which in (1, 2):
             axis[which : c.mrope_section[which] * 3 : 3] = which
         self.register_buffer("axis", axis, persistent=False)
+        area = c.patch**2
+        self.register_buffer("mean", torch.tensor(c.image_mean).repeat_interleave(area), persistent=False)
+        self.register_buffer("std", torch.tensor(c.image_std).repeat_interleave(area), persistent=False)
         self._start()
 
     def _start(self) -> None:
@@ -142,10 +147,10 @@ class DemoModel(nn.Module):
         """Final hidden states (B, T, width) and picture tokens (M, 36, width).
 
         ids, pictures (B, T): `pictures` is 1 + index into the M * 36 picture tokens, 0 for text; patches
-        (M, 144, 192); positions (3, B, T); mask (B, 1, T, T), added to attention scores.
+        (M, 144, 192) in 0..1; positions (3, B, T); mask (B, 1, T, T), added to attention scores.
         """
         cos, sin = self._rope(positions)
-        seen, deep = self.visual(patches)
+        seen, deep = self.look(patches)
         is_picture = (pictures > 0)[..., None]
 
         def spread(tokens: Tensor) -> Tensor:
@@ -158,6 +163,11 @@ class DemoModel(nn.Module):
             if index < len(deep):
                 x = x + spread(deep[index]).to(x.dtype)
         return self.language_model.norm(x), seen
+
+    def look(self, patches: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Patches (M, 144, 192) in 0..1 → tokens (M, 36, width), and as many for each deepstack layer."""
+        seen: tuple[Tensor, list[Tensor]] = self.visual((patches - self.mean) / self.std)
+        return seen
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., width) → (..., vocab); the embedding is the head."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from training.dialects import Dialect
 from training.paraphrases import paraphrase
 from training.questions import CHAT, SMALL_TALK, SYSTEM_PROMPTS, WORDY_SYSTEM_PROMPTS, Question, ask
 from training.scenes import Scene
@@ -26,7 +27,7 @@ class Style:
     `joined` is the share of rows that are one conversation; `small_talk` the share of those that begin or
     end with some; `paraphrased` the share of questions in other words; `wordy` the share of rows with long
     system prompts; `relations` the share of rows of shapes that ask first, and more than once, what lies
-    where.
+    where; `text_first` the share of turns of conversations whose pictures come after the text.
     """
 
     joined: float = 0.0
@@ -34,6 +35,7 @@ class Style:
     paraphrased: float = 0.0
     wordy: float = 0.0
     relations: float = 0.0
+    text_first: float = 0.0
 
 
 PLAIN = Style()
@@ -46,7 +48,7 @@ class Row:
 
     Per token: id; position (time, height, width); 1 + index among the row's picture tokens, or 0; segment
     (0 is what every question of the example sees, n is question n, -1 is padding); number of the example;
-    whether it is learnt.
+    whether it is learnt. Of the user's turn: whether text opens it, and how many pictures wait for its end.
     """
 
     joined: bool
@@ -60,6 +62,8 @@ class Row:
     num_pictures: int = 0
     example: int = 0
     at: int = 0
+    opens_with_text: bool = True
+    waiting: int = 0
 
     def begin_example(self) -> None:
         """What follows does not see what came before; positions start again."""
@@ -72,12 +76,14 @@ class Row:
             self._add(token, (self.at, self.at, self.at), 0, segment, learnt)
             self.at += 1
 
-    def add_picture(self, pad: int) -> None:
-        """Append the places of the next picture."""
+    def add_picture(self, placeholder: int, *, square: bool) -> None:
+        """Append the places of the next picture; `square` as in `Dialect.square_positions`."""
         first = 1 + self.num_pictures * GRID * GRID
         for k in range(GRID * GRID):
-            self._add(pad, (self.at, self.at + k // GRID, self.at + k % GRID), first + k, 0, False)
-        self.at += GRID
+            beside = (self.at, self.at + k // GRID, self.at + k % GRID)
+            after = (self.at + k, self.at + k, self.at + k)
+            self._add(placeholder, beside if square else after, first + k, 0, False)
+        self.at += GRID if square else GRID * GRID
         self.num_pictures += 1
 
     def pad(self, token: int) -> None:
@@ -97,37 +103,41 @@ class Row:
 
 
 class Writer:
-    """Writes conversations into rows with one tokenizer, in one style."""
+    """Writes conversations into rows with one tokenizer, in one dialect and style."""
 
-    def __init__(self, tokenizer: Path, style: Style) -> None:
+    def __init__(self, tokenizer: Path, dialect: Dialect, style: Style) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._dialect = dialect
         self._style = style
         self._cache: dict[str, list[int]] = {}
-        self._start = self._id("<|im_start|>")
-        self._end = self._id("<|im_end|>")
-        self._newline = self._encode("\n")
-        self._user = [self._start, *self._encode("user\n")]
-        self._assistant = [self._end, *self._newline, self._start, *self._encode("assistant\n")]
+        (self._end,) = self._encode(dialect.end)
+        (self._placeholder,) = self._encode(dialect.placeholder)
+        (self._padding,) = self._encode("<|endoftext|>")
+        self._user = self._encode(dialect.gap + dialect.user)
+        self._reply = self._encode(dialect.end + dialect.gap + dialect.assistant)
 
     def begin(self, rng: random.Random, row: Row, num_pictures: int, *, roomy: bool) -> None:
         """Begin an example, up to its first question: pictures come before the text of their turn.
 
-        In a joined row that has begun already it is a later turn of the same conversation. `roomy` allows
-        what is long.
+        In a joined row that has begun already it is a later turn of the same conversation, and pictures may
+        come after the text of its first question. `roomy` allows what is long.
         """
         if row.joined and row.ids:
-            row.add_text([*self._newline, *self._user], 0)
+            row.add_text(self._user, 0)
         else:
             row.begin_example()
+            row.add_text(self._encode(self._dialect.opening), 0)
             self._system(rng, row, roomy)
-            row.add_text(self._user, 0)
+            row.add_text(self._encode(self._dialect.user), 0)
+            row.opens_with_text = True
             if row.joined and num_pictures and rng.random() < self._style.small_talk:
                 self._turn(row, Question("chat", *rng.choice(CHAT)))
-                row.add_text([*self._newline, *self._user], 0)
-        for _ in range(num_pictures):
-            row.add_text([self._id("<|vision_start|>")], 0)
-            row.add_picture(self._id("<|image_pad|>"))
-            row.add_text([self._id("<|vision_end|>")], 0)
+                row.add_text(self._user, 0)
+        row.waiting = num_pictures
+        text_first = row.joined and self._style.text_first > 0 and rng.random() < self._style.text_first
+        row.opens_with_text = text_first or not num_pictures
+        if not text_first:
+            self._show(row)
 
     def ask(
         self,
@@ -149,40 +159,60 @@ class Writer:
             if rng.random() < self._style.paraphrased:
                 question = replace(question, text=paraphrase(rng, question.text))
             again = row.joined and len(row.questions) > first
-            if len(row.ids) + self._length(question, again) > limit:
+            if len(row.ids) + self._length(row, question, again) > limit:
                 misses += 1
                 if misses > 3:
                     break
                 continue
             if again:
-                row.add_text([*self._newline, *self._user], len(row.questions))
+                row.add_text(self._user, len(row.questions))
+                row.opens_with_text = True
             elif not row.joined:
                 row.at = base
             self._turn(row, question)
             if task == "chat" and len(row.questions) - first == 2:
                 break
+        self._show(row)
 
     def finish(self, rng: random.Random, row: Row) -> None:
         """Sometimes a last word, then padding."""
         farewell = Question("chat", *rng.choice(SMALL_TALK))
         talks = row.joined and row.num_pictures > 0 and rng.random() < self._style.small_talk
-        if talks and len(row.ids) + self._length(farewell, again=True) <= ROW:
-            row.add_text([*self._newline, *self._user], len(row.questions))
+        if talks and len(row.ids) + self._length(row, farewell, again=True) <= ROW:
+            row.add_text(self._user, len(row.questions))
+            row.opens_with_text = True
             self._turn(row, farewell)
-        row.pad(self._id("<|endoftext|>"))
+        row.pad(self._padding)
+
+    def _show(self, row: Row) -> None:
+        """The pictures of the turn that are not there yet."""
+        for _ in range(row.waiting):
+            row.add_text(self._encode(self._dialect.before_picture), 0)
+            row.add_picture(self._placeholder, square=self._dialect.square_positions)
+            row.add_text(self._encode(self._dialect.after_picture), 0)
+        row.waiting = 0
 
     def _turn(self, row: Row, question: Question) -> None:
         """The question's text, after which the user's turn ends, and the answer, which is learnt."""
         row.questions.append(question)
         segment = len(row.questions)
-        row.add_text([*self._encode(question.text), *self._assistant], segment)
-        row.add_text([*self._encode(question.answer), self._end], segment, learnt=True)
+        asked, answered = self._ids(row, question)
+        row.add_text(asked, segment)
+        self._show(row)
+        row.add_text(self._reply, segment)
+        row.add_text(answered, segment, learnt=True)
 
-    def _length(self, question: Question, again: bool) -> int:
-        turn = (
-            len(self._encode(question.text)) + len(self._assistant) + len(self._encode(question.answer)) + 1
-        )
-        return turn + (len(self._newline) + len(self._user)) * again
+    def _ids(self, row: Row, question: Question) -> tuple[list[int], list[int]]:
+        lead = self._dialect.lead * row.opens_with_text
+        answered = self._encode(self._dialect.lead + question.answer)
+        return self._encode(lead + question.text), [*answered, self._end]
+
+    def _length(self, row: Row, question: Question, again: bool) -> int:
+        asked, answered = self._ids(row, question)
+        around = self._encode(self._dialect.before_picture + self._dialect.after_picture)
+        pictures = row.waiting * (GRID * GRID + len(around))
+        lead = again * (len(self._user) + len(self._dialect.lead))  # at most a token a character
+        return lead + len(asked) + pictures + len(self._reply) + len(answered)
 
     def _system(self, rng: random.Random, row: Row, roomy: bool) -> None:
         if roomy and rng.random() < self._style.wordy:
@@ -191,7 +221,8 @@ class Writer:
             prompt = rng.choice(SYSTEM_PROMPTS)
         else:
             return
-        row.add_text([self._start, *self._encode("system\n" + prompt), self._end, *self._newline], 0)
+        dialect = self._dialect
+        row.add_text(self._encode(dialect.system + dialect.lead + prompt + dialect.end + dialect.gap), 0)
 
     def _encode(self, text: str) -> list[int]:
         if text not in self._cache:
@@ -200,9 +231,3 @@ class Writer:
                 self._cache.clear()
             self._cache[text] = ids
         return self._cache[text]
-
-    def _id(self, token: str) -> int:
-        found: int | None = self._tokenizer.token_to_id(token)
-        if found is None:
-            raise ValueError(f"the tokenizer has no {token}")
-        return found

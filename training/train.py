@@ -16,7 +16,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Full
@@ -27,12 +27,11 @@ from torch import Tensor, nn
 
 from training.batches import Batch, Composition, Packer
 from training.checkpoint import load
-from training.config import Config
 from training.evaluate import Score, evaluate, measuring_batches
 from training.examples import BEGUN, MEASURED, TAUGHT
+from training.families import FAMILIES
 from training.hints import CHARACTERS, IGNORED
-from training.model import DemoModel
-from training.muon import Muon
+from training.optimiser import Optimiser
 from training.rows import Style
 from training.scenes import COLORS
 from training.shapes import SHAPES
@@ -49,6 +48,7 @@ _MIXES = {"taught": TAUGHT, "measured": MEASURED}
 class Plan:
     """One stage of training, as given on the command line."""
 
+    family: str
     out: Path
     tokenizer: Path
     start: Path | None
@@ -67,7 +67,7 @@ class Plan:
 
 def draw(plan: Plan, first: int, queue: Queue[Batch]) -> None:
     """Fill the queue with batch `first` and all after it; each depends on the seed and its number alone."""
-    packer = Packer(plan.tokenizer, plan.style)
+    packer = Packer(plan.tokenizer, FAMILIES[plan.family].dialect, plan.style)
     trainer = multiprocessing.parent_process()
     for number in itertools.count(first):
         easy = number < plan.easy_steps and number % 10 < 7
@@ -109,19 +109,12 @@ class Trainer:
     def __init__(self, plan: Plan) -> None:
         torch.manual_seed(plan.seed)
         self.plan = plan
-        self.model = DemoModel(Config()) if plan.start is None else load(plan.start)
+        family = FAMILIES[plan.family]
+        self.model = family.model() if plan.start is None else load(plan.start)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.head = nn.Linear(Config().hidden, sum(_HINTS))
-        named = list(self.model.named_parameters())
-        matrices = [(n, p) for n, p in named if p.ndim == 2 and "embed" not in n]
-        taken = {n for n, _ in matrices}
-        self.others = [p for n, p in named if n not in taken] + list(self.head.parameters())
-        self.muon = Muon(matrices, plan.muon_lr)
-        groups = [
-            {"params": [p for p in self.others if p.ndim >= 2], "weight_decay": 0.01},
-            {"params": [p for p in self.others if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.adam = torch.optim.AdamW(groups, lr=plan.adam_lr, betas=(0.9, 0.98), fused=True)
+        self.head = nn.Linear(family.config.hidden, sum(_HINTS))
+        named = [*self.model.named_parameters(), *self.head.named_parameters("head")]
+        self.optimiser = Optimiser(named, plan.muon_lr, plan.adam_lr)
         self.step = 0
         self.elapsed_s = 0.0
         self._hidden = torch.compile(self.model.hidden, dynamic=False)
@@ -138,13 +131,7 @@ class Trainer:
         loss = F.cross_entropy(logits.float(), given.labels)
         hinted = hint_loss(guesses, given.hints)
         (loss + 0.5 * min(1.0, max(0.1, (1 - progress) / 0.6)) * hinted).backward()
-        torch.nn.utils.clip_grad_norm_(self.others, 1.0)
-        self.muon.step(scale)
-        for group in self.adam.param_groups:
-            group["lr"] = self.plan.adam_lr * scale
-        self.adam.step()
-        self.model.zero_grad(set_to_none=True)
-        self.head.zero_grad(set_to_none=True)
+        self.optimiser.step(scale)
         self.step += 1
         decay = min(_AVERAGE_DECAY, self.step / (self.step + 10))
         for kept, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
@@ -155,11 +142,11 @@ class Trainer:
         """Write everything, in one move: an interrupted save leaves the former one."""
         path = self.plan.out / "training.pt"
         state = {
+            "family": self.plan.family,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "head": self.head.state_dict(),
-            "muon": self.muon.state(),
-            "adam": self.adam.state_dict(),
+            "optimiser": self.optimiser.state(),
             "step": self.step,
             "elapsed_s": self.elapsed_s,
         }
@@ -172,8 +159,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.head.load_state_dict(state["head"])
-        self.muon.load(state["muon"])
-        self.adam.load_state_dict(state["adam"])
+        self.optimiser.load(state["optimiser"])
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
 
 
@@ -202,7 +188,7 @@ def train(plan: Plan) -> None:
     trainer = Trainer(plan)
     if plan.resume:
         trainer.resume()
-    measuring = measuring_batches(Packer(plan.tokenizer), 6, 2)
+    measuring = measuring_batches(Packer(plan.tokenizer, FAMILIES[plan.family].dialect), 6, 2)
     batches = drawn(plan, trainer.step)
     trainer.learn(tensors(next(batches)))  # compiles, which is not counted
     began = time.monotonic() - trainer.elapsed_s
@@ -216,8 +202,9 @@ def train(plan: Plan) -> None:
             loss, hinted = (sum(losses) / len(recent) for losses in zip(*recent, strict=True))
             print(f"step {trainer.step} ({pace}): loss {loss:.4f} hints {hinted:.3f}", flush=True)
         over = trainer.elapsed_s >= plan.minutes * 60
-        if over or trainer.elapsed_s - evaluated_s > plan.evaluate_every_s:
+        if over or trainer.step % 50 == 0:
             trainer.save()
+        if over or trainer.elapsed_s - evaluated_s > plan.evaluate_every_s:
             for name, model in (("weights", trainer.model), ("average", trainer.average)):
                 report(trainer, name, evaluate(model, measuring), plan.out / "log.jsonl")
             evaluated_s = trainer.elapsed_s
@@ -226,9 +213,10 @@ def train(plan: Plan) -> None:
 def plan_from(line: list[str] | None = None) -> Plan:
     """The stage that the command line asks for."""
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--family", choices=tuple(FAMILIES), default="qwen3_vl")
     options.add_argument("--out", type=Path, required=True, help="folder for training.pt and log.jsonl")
     options.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
-    options.add_argument("--start", type=Path, help="checkpoint folder or file whose weights to start from")
+    options.add_argument("--start", type=Path, help="checkpoint folder of the family to start from")
     options.add_argument("--resume", action="store_true", help="go on from training.pt in --out")
     options.add_argument("--minutes", type=float, default=75.0)
     options.add_argument("--seed", type=int, default=0)
@@ -246,6 +234,9 @@ def plan_from(line: list[str] | None = None) -> Plan:
         "--relations", type=float, default=0.3, help="share of shape rows that ask first what lies where"
     )
     options.add_argument(
+        "--text-first", type=float, default=0.0, help="share of conversations' pictures behind the text"
+    )
+    options.add_argument(
         "--easy-steps",
         type=int,
         default=0,
@@ -256,9 +247,7 @@ def plan_from(line: list[str] | None = None) -> Plan:
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--evaluate-every-s", type=float, default=300.0)
     given = vars(options.parse_args(line))
-    style = Style(
-        **{name: given.pop(name) for name in ("joined", "small_talk", "paraphrased", "wordy", "relations")}
-    )
+    style = Style(**{style.name: given.pop(style.name) for style in fields(Style)})
     return Plan(composition=Composition(*given.pop("rows")), style=style, **given)
 
 

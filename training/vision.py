@@ -1,4 +1,4 @@
-"""The vision tower of the twin: pictures → tokens of the text model."""
+"""The vision tower of the Qwen3-VL twin, pictures → tokens of the text model; the blocks of all towers."""
 
 # mypy: disallow-subclassing-any=False
 # torch is not there wherever types are checked, so its classes are unknown to the checker.
@@ -27,42 +27,50 @@ class VisionAttention(nn.Module):
         self.proj = nn.Linear(c.vision_hidden, c.vision_hidden)
         self.heads = c.vision_heads
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """(pictures, patches, width) → the same."""
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None) -> Tensor:
+        """(pictures, patches, width) → the same; `rope` is cos and sin of rotary positions."""
         m, n, width = x.shape
         q, k, v = self.qkv(x).view(m, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
+        if rope is not None:
+            q, k = rotate(q, *rope).to(v.dtype), rotate(k, *rope).to(v.dtype)
         weights = ((q @ k.transpose(2, 3)) * (width // self.heads) ** -0.5).softmax(-1).to(v.dtype)
         return self.proj((weights @ v).transpose(1, 2).reshape(m, n, width))
 
 
 class VisionMLP(nn.Module):
-    """Two layers around a tanh GELU."""
+    """Two layers around a GELU; `approximate` is which, as torch names it."""
 
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: Config, approximate: str) -> None:
         super().__init__()
+        self.approximate = approximate
         self.linear_fc1 = nn.Linear(c.vision_hidden, c.vision_intermediate)
         self.linear_fc2 = nn.Linear(c.vision_intermediate, c.vision_hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) → the same."""
-        return self.linear_fc2(F.gelu(self.linear_fc1(x), approximate="tanh"))
+        return self.linear_fc2(F.gelu(self.linear_fc1(x), approximate=self.approximate))
 
 
 class VisionBlock(nn.Module):
-    """Pre-norm attention and MLP."""
+    """Pre-norm attention and MLP; `scaled` weighs each channel of what they add (LayerScale)."""
 
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: Config, approximate: str = "tanh", scaled: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(c.vision_hidden, eps=1e-6)
         self.norm2 = nn.LayerNorm(c.vision_hidden, eps=1e-6)
         self.attn = VisionAttention(c)
-        self.mlp = VisionMLP(c)
+        self.mlp = VisionMLP(c, approximate)
+        self.scaled = scaled
+        if scaled:
+            self.lambda_1 = nn.Parameter(torch.ones(c.vision_hidden))
+            self.lambda_2 = nn.Parameter(torch.ones(c.vision_hidden))
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(pictures, patches, width) → the same."""
-        x = x + self.attn(self.norm1(x), cos, sin)
-        return x + self.mlp(self.norm2(x))
+        attended = self.attn(self.norm1(x), rope)
+        x = x + (self.lambda_1 * attended if self.scaled else attended)
+        changed = self.mlp(self.norm2(x))
+        return x + (self.lambda_2 * changed if self.scaled else changed)
 
 
 class Merger(nn.Module):
@@ -135,15 +143,15 @@ class Visual(nn.Module):
         x = self.patch_embed(patches) + self.pos_embed(self.positions)
         deep: list[Tensor] = []
         for index, block in enumerate(self.blocks):
-            x = block(x, self.cos, self.sin)
+            x = block(x, (self.cos, self.sin))
             if index in self.deepstack:
                 deep.append(self.deepstack_merger_list[self.deepstack.index(index)](x))
         return self.merger(x), deep
 
 
 def patches(pixels: Tensor, patch: int = 8, merge: int = 2) -> Tensor:
-    """Pictures (M, S, S, 3) uint8 → (M, S² / patch², 3 * patch²) float32 in -1..1, in merge order."""
+    """Pictures (M, S, S, 3) uint8 → (M, S² / patch², 3 * patch²) float32 in 0..1, in merge order."""
     m, side, _, _ = pixels.shape
     blocks = side // patch // merge
     x = pixels.reshape(m, blocks, merge, patch, blocks, merge, patch, 3).permute(0, 1, 4, 2, 5, 7, 3, 6)
-    return x.reshape(m, (side // patch) ** 2, 3 * patch**2).float() / 127.5 - 1
+    return x.reshape(m, (side // patch) ** 2, 3 * patch**2).float() / 255

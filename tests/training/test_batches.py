@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from training.batches import Batch, Composition, Packer
+from training.dialects import QWEN3_VL
 from training.examples import TAUGHT
 from training.rows import GRID, ROW, Style
 
@@ -19,12 +20,12 @@ PICTURE = "<|vision_start|>" + "<|image_pad|>" * GRID * GRID + "<|vision_end|>"
 
 @pytest.fixture(scope="module")
 def plain() -> Batch:
-    return Packer(TOKENIZER).batch("seed", COMPOSITION)
+    return Packer(TOKENIZER, QWEN3_VL).batch("seed", COMPOSITION)
 
 
 @pytest.fixture(scope="module")
 def conversations() -> Batch:
-    return Packer(TOKENIZER, Style(joined=1.0, small_talk=0.5, paraphrased=0.5)).batch(
+    return Packer(TOKENIZER, QWEN3_VL, Style(joined=1.0, small_talk=0.5, paraphrased=0.5)).batch(
         "seed", COMPOSITION, TAUGHT
     )
 
@@ -36,7 +37,7 @@ def written(batch: Batch, row: int) -> str:
 
 
 def test_the_same_seed_gives_the_same_batch(plain: Batch) -> None:
-    again = Packer(TOKENIZER).batch("seed", COMPOSITION)
+    again = Packer(TOKENIZER, QWEN3_VL).batch("seed", COMPOSITION)
     assert (plain.ids == again.ids).all()
     assert (plain.pixels == again.pixels).all()
     assert plain.questions == again.questions
