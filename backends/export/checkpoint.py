@@ -34,6 +34,9 @@ class Checkpoint:
             shard = _open(folder / "model.safetensors")
             self._shards = dict.fromkeys(shard.keys(), shard)
 
+    def __contains__(self, tensor: str) -> bool:
+        return tensor in self._shards
+
     def tensor(self, name: str, shape: tuple[int, ...]) -> Array:
         """The tensor in the float type it is stored in; ExportError unless it is there with this shape."""
         expected = f"{self.folder}: tensor {name}: expected a float tensor {list(shape)}"

@@ -1,6 +1,7 @@
 """JSON configuration files of a checkpoint, read field by field with errors that name the field."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 from backends.export.errors import ExportError
 
 Json = Any  # whatever json.loads returns
+
+Colour = tuple[float, float, float]
+"""One number each for red, green and blue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,13 @@ class Section:
 
     def number(self, key: str, default: float | None = None) -> float:
         value = self._get(key, default)
-        self.check(type(value) in (int, float), key, "a number")
+        # The limits leave out Infinity, NaN, which Python's JSON knows, and integers that are no float.
+        self.check(type(value) in (int, float) and abs(value) <= sys.float_info.max, key, "a number")
         return float(value)
 
-    def colour(self, key: str, default: float) -> tuple[float, float, float]:
-        """One number each for red, green and blue."""
-        values = self._get(key, [default] * 3)
+    def colour(self, key: str, default: float | Colour) -> Colour:
+        """A default of one number is that of all three."""
+        values = self._get(key, [default] * 3 if isinstance(default, float) else list(default))
         self.check(_is_list(values, int, float) and len(values) == 3, key, "a list of three numbers")
         red, green, blue = values
         return float(red), float(green), float(blue)

@@ -91,8 +91,8 @@ class GraphBuilder:
         start = self.constant(f"{name}.start", np.zeros(1, np.int64))
         return self.node("RotaryEmbedding", rows, start, cos, sin, name=name, domain=CONTRIB)
 
-    def save(self, file: Path, groups: Sequence[Group] = ()) -> None:
-        """Write the model. `groups` are the shape groups the card reports; none: the graph's own sizes."""
+    def model(self) -> onnx.ModelProto:
+        """The graph as it stands."""
         graph = helper.make_graph(
             self._nodes,
             self._name,
@@ -101,7 +101,12 @@ class GraphBuilder:
             self._constants,
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+    def save(self, file: Path, groups: Sequence[Group] = ()) -> None:
+        """Write an emulated .axmodel. `groups` are the shape groups the card reports; none: the graph's own
+        sizes."""
+        model = self.model()
         own_sizes = {"inputs": self._inputs, "outputs": self._outputs}
         metadata = {"axgate.groups": json.dumps(groups or [own_sizes]), "axgate.compiler": COMPILER}
         helper.set_model_props(model, metadata)

@@ -1,7 +1,8 @@
 """The decoder layer and the head as graphs.
 
-Formulas: transformers 5.23, qwen3/modeling_qwen3.py and qwen3_vl/modeling_qwen3_vl.py. Names, dtypes and
-shapes of inputs and outputs: the vendor's compiled layers.
+Formulas: transformers 5.23, modeling_qwen3.py, modeling_qwen2.py, modeling_llama.py and, for M-RoPE,
+modeling_qwen3_vl.py and modeling_qwen2_5_vl.py. Names, dtypes and shapes of inputs and outputs: the vendor's
+compiled layers.
 """
 
 import numpy as np
@@ -9,12 +10,14 @@ import numpy as np
 from backends.base import Array
 from backends.export.checkpoint import Checkpoint
 from backends.export.decoder import DecoderSpec
+from backends.export.feed_forward import FeedForward
 from backends.export.graph import CONTRIB, GraphBuilder
 from backends.export.quantize import Weights, linear
 
 
 def build_layer(spec: DecoderSpec, checkpoint: Checkpoint, index: int, weights: Weights) -> GraphBuilder:
-    """One layer: pre-norm attention with grouped heads, q/k norm and rope, then SwiGLU.
+    """One layer: pre-norm attention with grouped heads, q/k norm where there is one, and rope, then SwiGLU or
+    a mixture of experts.
 
     Inputs, with n positions in this call:
         K_cache, V_cache (1, history, kv_dim) bf16, rows of earlier calls, K with rope applied
@@ -44,14 +47,18 @@ def rope_frequencies(spec: DecoderSpec) -> Array:
     """(1, head_dim / 2) float32 radians per position; (3, head_dim / 2) for mrope, one row per axis.
 
     Interleaved mrope (transformers 5.23, Qwen3VLTextRotaryEmbedding): time, row and column take turns until
-    an axis has had its share; time keeps the rest. Every column has one entry that is not zero.
+    an axis has had its share; time keeps the rest. Otherwise (Qwen2-VL, apply_multimodal_rotary_pos_emb) each
+    axis has its share in one piece. Every column has one entry that is not zero.
     """
     half = np.arange(spec.head_dim // 2)
     frequencies = (spec.rope_theta ** (-2.0 * half / spec.head_dim)).astype(np.float32)
     if not spec.mrope:
         return frequencies[np.newaxis]
-    axes = half % 3
-    axes[half >= 3 * np.array(spec.mrope)[axes]] = 0
+    if spec.family.mrope_interleaved:
+        axes = half % 3
+        axes[half >= 3 * np.array(spec.mrope)[axes]] = 0
+    else:
+        axes = np.repeat(np.arange(3), spec.mrope)
     return np.where(axes == np.arange(3)[:, np.newaxis], frequencies, np.float32(0))
 
 
@@ -62,6 +69,7 @@ class _Layer:
         self._tensors = f"{spec.tensors}layers.{index}."
         self._weights = weights
         self._graph = GraphBuilder(f"layer_{index}")
+        self._experts = spec.experts if spec.experts and index >= spec.experts.first_layer else None
 
     def build(self) -> GraphBuilder:
         graph, spec = self._graph, self._spec
@@ -72,8 +80,8 @@ class _Layer:
         mask = graph.load("mask", "bfloat16", [1, "chunk", "total"])
 
         queries, keys, values = self._project(hidden)
-        queries = self._rotate(queries, spec.num_heads, "self_attn.q_norm", cos, sin)
-        keys = self._rotate(keys, spec.num_kv_heads, "self_attn.k_norm", cos, sin)
+        queries = graph.rope(self._norm_heads(queries, spec.num_heads, "q_norm"), cos, sin, "queries.rotated")
+        keys = graph.rope(self._norm_heads(keys, spec.num_kv_heads, "k_norm"), cos, sin, "keys.rotated")
         # Rounded before this very call attends to them: a row is worth the same whether it was just made or
         # comes from the cache, so a prompt in one chunk, in many, or token by token sees equal K and V.
         keys = graph.bfloat16(keys, "K_cache_out")
@@ -104,19 +112,24 @@ class _Layer:
         gain = self._tensor("input_layernorm", spec.hidden_size)
         normed = graph.rms_norm(hidden, gain, spec.norm_eps, "input_layernorm")
         joined = self._linear(normed, np.concatenate(matrices), "qkv_proj")
+        if spec.family.qkv_bias:
+            bias = graph.weight("qkv_proj.bias", np.concatenate([self._bias(x, n) for x, n in sizes.items()]))
+            joined = graph.node("Add", joined, bias, name="qkv_proj.biased")
         split = graph.constant("qkv_sizes", np.array(list(sizes.values())))
         queries, keys, values = graph.nodes(
             "Split", joined, split, names=("queries", "keys", "values"), axis=-1
         )
         return queries, keys, values
 
-    def _rotate(self, rows: str, num_heads: int, norm: str, cos: str, sin: str) -> str:
-        """(1, chunk, num_heads * head_dim) with every head RMS-normed by itself, then rotated."""
+    def _norm_heads(self, rows: str, num_heads: int, norm: str) -> str:
+        """(1, chunk, num_heads * head_dim) with each head RMS-normed by itself, where the model does so."""
         graph, spec = self._graph, self._spec
+        if not spec.family.qk_norm:
+            return rows
         heads = graph.reshape(rows, [1, -1, spec.head_dim], f"{rows}.heads")
-        normed = graph.rms_norm(heads, self._tensor(norm, spec.head_dim), spec.norm_eps, norm)
-        joined = graph.reshape(normed, [1, -1, num_heads * spec.head_dim], f"{rows}.normed")
-        return graph.rope(joined, cos, sin, f"{rows}.rotated")
+        gain = self._tensor(f"self_attn.{norm}", spec.head_dim)
+        normed = graph.rms_norm(heads, gain, spec.norm_eps, norm)
+        return graph.reshape(normed, [1, -1, num_heads * spec.head_dim], f"{rows}.normed")
 
     def _attend(self, queries: str, keys: str, values: str, mask: str) -> str:
         """Masked attention and its output projection, (1, chunk, hidden).
@@ -149,7 +162,7 @@ class _Layer:
         return self._linear(joined, self._tensor("self_attn.o_proj", spec.hidden_size, width), "o_proj")
 
     def _feed_forward(self, hidden: str, attended: str) -> None:
-        """Both residual sums and the SwiGLU between them, ending in the output."""
+        """Both residual sums and what is between them, ending in the output."""
         graph, spec = self._graph, self._spec
         gain = self._tensor("post_attention_layernorm", spec.hidden_size)
         normed, _, _, residual = graph.nodes(
@@ -161,17 +174,18 @@ class _Layer:
             domain=CONTRIB,
             epsilon=spec.norm_eps,
         )
-        sizes = (spec.intermediate_size, spec.hidden_size)
-        matrices = [self._tensor("mlp.gate_proj", *sizes), self._tensor("mlp.up_proj", *sizes)]
-        joined = self._linear(normed, np.concatenate(matrices), "gate_up_proj")
-        gate, up = graph.nodes("Split", joined, names=("gate", "up"), axis=-1, num_outputs=2)
-        silu = graph.node("QuickGelu", gate, name="silu", domain=CONTRIB, alpha=1.0)
-        gated = graph.node("Mul", silu, up, name="gated")
-        down = self._linear(gated, self._tensor("mlp.down_proj", *reversed(sizes)), "down_proj")
-        graph.bfloat16(graph.node("Add", residual, down, name="sum"), "output")
+        part = FeedForward(graph, spec, self._checkpoint, f"{self._tensors}mlp.", self._weights)
+        if self._experts is None:
+            change = part.swiglu(normed, spec.intermediate_size)
+        else:
+            change = part.mixture(normed, self._experts)
+        graph.bfloat16(graph.node("Add", residual, change, name="sum"), "output")
 
     def _linear(self, value: str, matrix: Array, name: str) -> str:
         return linear(self._graph, value, matrix, self._weights, name)
+
+    def _bias(self, projection: str, size: int) -> Array:
+        return self._checkpoint.tensor(f"{self._tensors}self_attn.{projection}_proj.bias", (size,))
 
     def _tensor(self, name: str, *shape: int) -> Array:
         return self._checkpoint.tensor(f"{self._tensors}{name}.weight", shape)

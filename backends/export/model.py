@@ -1,7 +1,8 @@
 """What a family makes of a checkpoint: all that the package writer needs to know."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from backends.export.decoder import DecoderSpec
 from backends.export.graph import GraphBuilder
@@ -9,10 +10,12 @@ from backends.export.graph import GraphBuilder
 
 @dataclass(frozen=True, slots=True)
 class Vision:
-    """`build` makes the vision graph; `settings` are its fields in the package's config.json."""
+    """`build` makes the vision graph; `settings` are its fields in the package's config.json; `files` write
+    what the host needs beside it, by the name in the package."""
 
     build: Callable[[], GraphBuilder]
     settings: Mapping[str, str | int]
+    files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

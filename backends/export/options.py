@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from backends.export.errors import ExportError
 from backends.export.quantize import Weights
+
+VisionInput = Literal["u8-nhwc", "f32-nchw", "f32-patches"]
+"""Pixels of 0 to 255 that the graph normalises, or normalised ones, or (SmolVLM alone) the patch embeddings
+of all tiles of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +21,7 @@ class ExportOptions:
     histories:    cache rows of the prefill groups after the first, which has none
     weights:      how the matrices of the language model are stored; the vision tower keeps its own type
     image_width, image_height: pixels; None takes the size the checkpoint's preprocessor fixes, else 384
+    vision_input: what the graphs take that are given a whole picture; those of patches take uint8 always
     """
 
     kv_cache_len: int = 2047
@@ -24,6 +30,7 @@ class ExportOptions:
     weights: Weights = "keep"
     image_width: int | None = None
     image_height: int | None = None
+    vision_input: VisionInput = "u8-nhwc"
 
     def check(self) -> None:
         """Raises ExportError for shapes that no package can have."""
@@ -38,3 +45,6 @@ class ExportOptions:
             raise ExportError(
                 f"kv_cache_len: expected more rows than the last history, {rows[-1]}, got {self.kv_cache_len}"
             )
+        for name, edge in (("image_width", self.image_width), ("image_height", self.image_height)):
+            if edge is not None and edge < 1:
+                raise ExportError(f"{name}: expected 1 pixel or more, got {edge}")

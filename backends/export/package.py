@@ -11,7 +11,18 @@ from typing import Any
 
 import ml_dtypes
 
-from backends.export import qwen3, qwen3_vl
+from backends.export import (
+    deepseek_ocr,
+    fastvlm,
+    internvl,
+    janus,
+    minicpmv,
+    mobilevlm,
+    qwen2_vl,
+    qwen3_vl,
+    smolvlm,
+    text,
+)
 from backends.export.checkpoint import Checkpoint
 from backends.export.configuration import Section, read_json_if_there
 from backends.export.decoder import layer_groups
@@ -20,12 +31,26 @@ from backends.export.layer import build_head, build_layer
 from backends.export.model import Model
 from backends.export.options import ExportOptions
 
-FAMILIES = {"qwen3": qwen3.read_model, "qwen3_vl": qwen3_vl.read_model}
+FAMILIES = dict.fromkeys(text.NAMES, text.read_model) | {
+    "internvl": internvl.read_model,
+    "internvl_chat": internvl.read_original,
+    "llava_qwen2": fastvlm.read_original,
+    "fast_vlm": fastvlm.read_model,
+    "minicpmv": minicpmv.read_model,
+    deepseek_ocr.MODEL_TYPE: deepseek_ocr.read_model,
+    "janus": janus.read_model,
+    "mobilevlm": mobilevlm.read_model,
+    "qwen2_vl": qwen2_vl.read_qwen2_vl,
+    "qwen2_5_vl": qwen2_vl.read_qwen2_5_vl,
+    "qwen3_vl": qwen3_vl.read_model,
+    **dict.fromkeys(smolvlm.MODEL_TYPES, smolvlm.read_model),
+}
 EMBEDDING = "model.embed_tokens.weight.bfloat16.bin"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "chat_template.json",  # as published Qwen2-VL checkpoints have it
     "generation_config.json",
     "preprocessor_config.json",
 )
@@ -42,13 +67,21 @@ def export_package(checkpoint: Path, out: Path, options: ExportOptions, progress
 
     `out` appears whole or not at all. Raises ExportError for a checkpoint that cannot be exported.
     """
-    options.check()
     source = Checkpoint(checkpoint)
+    package = PackageFiles(source, read_model(source, options), options, out.name)
+    write_folder(package.graphs() | package.around_the_graphs(), out, progress)
+
+
+def read_model(source: Checkpoint, options: ExportOptions) -> Model:
+    """What the checkpoint's family makes of it. Raises ExportError for one that cannot be exported."""
+    options.check()
     model_type = source.config.text("model_type")
     source.config.check(model_type in FAMILIES, "model_type", f"one of {', '.join(FAMILIES)}")
-    model = FAMILIES[model_type](source, options)
-    package = _Package(source, model, options, out.name)
-    files = package.graphs() | package.embedding() | package.settings() | package.tokenizer()
+    return FAMILIES[model_type](source, options)
+
+
+def write_folder(files: Files, out: Path, progress: Progress) -> None:
+    """Write the files into a new folder; `out` appears whole or not at all."""
     with _whole_or_nothing(out) as folder:
         for num_written, (name, write) in enumerate(files.items(), start=1):
             (folder / name).parent.mkdir(exist_ok=True)
@@ -70,7 +103,7 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Package:
+class PackageFiles:
     """The files of one package. `name` is the model's name to those who read config.json."""
 
     def __init__(self, source: Checkpoint, model: Model, options: ExportOptions, name: str) -> None:
@@ -80,9 +113,10 @@ class _Package:
         self._name = name
         self._layer_files = f"{model.file_prefix}_p{options.prefill_len}_l%d_together.axmodel"
         self._head_file = f"{model.file_prefix}_post.axmodel"
-        self._vision_file = f"{name}_vision.axmodel"
+        self.vision_file = f"{name}_vision.axmodel"
 
     def graphs(self) -> Files:
+        """The layers, the head and the vision graph."""
         decoder, options = self._model.decoder, self._options
         groups = layer_groups(decoder, options.kv_cache_len, options.prefill_len, options.histories)
 
@@ -92,10 +126,16 @@ class _Package:
         files: Files = {self._layer_files % i: partial(write_layer, i) for i in range(decoder.num_layers)}
         files[self._head_file] = lambda file: build_head(decoder, self._source, options.weights).save(file)
         if (vision := self._model.vision) is not None:
-            files[self._vision_file] = lambda file: vision.build().save(file)
+            files[self.vision_file] = lambda file: vision.build().save(file)
         return files
 
-    def embedding(self) -> Files:
+    def around_the_graphs(self) -> Files:
+        """All the rest: the embedding table, what else the host needs, the settings and the tokenizer."""
+        vision = self._model.vision
+        beside = dict(vision.files) if vision is not None else {}
+        return self._embedding() | beside | self._settings() | self._tokenizer()
+
+    def _embedding(self) -> Files:
         def write(file: Path) -> None:
             decoder = self._model.decoder
             table = self._source.tensor(decoder.embedding, (decoder.vocab_size, decoder.hidden_size))
@@ -103,7 +143,7 @@ class _Package:
 
         return {EMBEDDING: write}
 
-    def settings(self) -> Files:
+    def _settings(self) -> Files:
         """config.json and post_config.json in the schema of the vendor's runtime."""
         decoder, vision = self._model.decoder, self._model.vision
         config = {
@@ -119,14 +159,14 @@ class _Package:
             "post_config_path": "post_config.json",
         }
         if vision is not None:
-            config |= {"filename_image_encoder_axmodel": self._vision_file, **vision.settings}
+            config |= {"filename_image_encoder_axmodel": self.vision_file, **vision.settings}
         generation = read_json_if_there(self._source.folder / "generation_config.json")
         return {
             "config.json": partial(_write_json, config),
             "post_config.json": partial(_write_json, sampling_defaults(generation)),
         }
 
-    def tokenizer(self) -> Files:
+    def _tokenizer(self) -> Files:
         present = (self._source.folder / name for name in TOKENIZER_FILES)
         return {f"tokenizer/{file.name}": partial(shutil.copyfile, file) for file in present if file.exists()}
 

@@ -17,26 +17,31 @@ from tests.export.checkpoints import (
     IMAGE_PAD,
     VISION_END,
     VISION_START,
-    tiny_qwen3,
     tiny_qwen3_vl,
+    tiny_text,
 )
+from tests.export.qwen2_checkpoints import tiny_qwen2_5_vl, tiny_qwen2_vl
 from tests.export.runner import PackageRunner
 
 PATCH, MERGE, FRAMES = 8, 2, 2
 
 
+BUILDERS = {"qwen3_vl": tiny_qwen3_vl, "qwen2_vl": tiny_qwen2_vl, "qwen2_5_vl": tiny_qwen2_5_vl}
+
+
 @dataclass(frozen=True)
 class Case:
     """A checkpoint, by what its builder is told, and a prompt: pictures of so many rows and columns with text
-    around them. Without pictures it is a text-only model."""
+    around them. Without pictures it is a text-only model, and of no vision family."""
 
     checkpoint: dict[str, Any] = field(default_factory=dict)
     num_pictures: int = 1
     picture_size: tuple[int, int] = (32, 48)
     seed: int = 0
+    family: str = "qwen3_vl"
 
     def write_checkpoint(self, folder: Path) -> Path:
-        build = tiny_qwen3_vl if self.num_pictures else tiny_qwen3
+        build = BUILDERS[self.family] if self.num_pictures else tiny_text
         return build(folder, seed=self.seed, **self.checkpoint)
 
     def options(self, weights: Weights) -> ExportOptions:
@@ -67,12 +72,28 @@ class Case:
 
 CASES = {
     "text only": Case(num_pictures=0),
+    "Qwen2 text": Case({"model_type": "qwen2"}, num_pictures=0),
+    "Llama text": Case({"model_type": "llama", "tied": False}, num_pictures=0),
     "grouped heads, two levels": Case(),
     "one k/v head, one level, bf16 weights": Case(
         {"kv_heads": 1, "num_deepstack": 1, "dtype": ml_dtypes.bfloat16}, picture_size=(48, 32)
     ),
     "own k/v heads, three levels, untied, fp16 weights": Case(
         {"heads": 2, "kv_heads": 2, "head_dim": 32, "num_deepstack": 3, "tied": False, "dtype": np.float16}
+    ),
+    "Qwen2-VL": Case(family="qwen2_vl"),
+    "Qwen2-VL, two pictures, own k/v heads, fp16 weights": Case(
+        {"kv_heads": 4, "tied": False, "dtype": np.float16},
+        picture_size=(48, 32),
+        num_pictures=2,
+        family="qwen2_vl",
+    ),
+    "Qwen2.5-VL, windows that fit": Case(picture_size=(32, 64), family="qwen2_5_vl"),
+    "Qwen2.5-VL, windows cut off at both margins, untied, bf16 weights": Case(
+        {"tied": False, "dtype": ml_dtypes.bfloat16}, picture_size=(48, 80), family="qwen2_5_vl"
+    ),
+    "Qwen2.5-VL, two pictures, one k/v head": Case(
+        {"kv_heads": 1}, picture_size=(32, 48), num_pictures=2, family="qwen2_5_vl"
     ),
     "wide heads, two pictures": Case({"head_dim": 32}, picture_size=(32, 32), num_pictures=2),
 }

@@ -21,6 +21,8 @@ Shapes = dict[str, tuple[int, ...]]
 VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD = 3, 4, 5, 6
 FIRST_TEXT_ID = 7
 
+TEXT_CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+
 IMAGE_MEAN, IMAGE_STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
 
 
@@ -46,9 +48,8 @@ def tiny_qwen3_vl(
     square pictures of `image_side` pixels; other sizes are a matter of the export's options. Deepstack takes
     the first blocks.
     """
-    text = _text_config(vocab_size, layers, hidden, heads, kv_heads, head_dim)
+    text = text_config(vocab_size, layers, hidden, heads, kv_heads, head_dim, "qwen3_vl_text")
     third = head_dim // 6
-    text["model_type"] = "qwen3_vl_text"
     text["rope_parameters"] |= {
         "mrope_section": [head_dim // 2 - 2 * third, third, third],
         "mrope_interleaved": True,
@@ -79,8 +80,8 @@ def tiny_qwen3_vl(
         "text_config": text,
         "vision_config": vision,
     }
-    shapes = _text_shapes(text, "model.language_model.", tied) | _vision_shapes(vision)
-    _write(path, config, shapes, seed, dtype)
+    shapes = text_shapes(text, "model.language_model.", tied) | _vision_shapes(vision)
+    write(path, config, shapes, seed, dtype)
     preprocessor = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "patch_size": 8,
@@ -90,12 +91,13 @@ def tiny_qwen3_vl(
         "image_std": IMAGE_STD,
         "size": {"shortest_edge": image_side**2, "longest_edge": image_side**2},
     }
-    _write_json(path / "preprocessor_config.json", preprocessor)
+    write_json(path / "preprocessor_config.json", preprocessor)
     return path
 
 
-def tiny_qwen3(
+def tiny_text(
     path: Path,
+    model_type: str = "qwen3",
     *,
     seed: int = 0,
     vocab_size: int = 512,
@@ -107,17 +109,19 @@ def tiny_qwen3(
     tied: bool = True,
     dtype: npt.DTypeLike = np.float32,
 ) -> Path:
-    """A text-only Qwen3 checkpoint folder at `path`, which is made; returns `path`."""
-    config = _text_config(vocab_size, layers, hidden, heads, kv_heads, head_dim)
-    config |= {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "tie_word_embeddings": tied}
-    _write(path, config, _text_shapes(config, "model.", tied), seed, dtype)
+    """A checkpoint folder of a language model alone at `path`, which is made; returns `path`."""
+    config = text_config(vocab_size, layers, hidden, heads, kv_heads, head_dim, model_type)
+    config |= {"architectures": [TEXT_CLASSES[model_type]], "tie_word_embeddings": tied}
+    write(path, config, text_shapes(config, "model.", tied), seed, dtype)
     return path
 
 
-def _text_config(
-    vocab_size: int, layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int
+def text_config(
+    vocab_size: int, layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, model_type: str
 ) -> Config:
+    """The part of config.json about the language model."""
     return {
+        "model_type": model_type,
         "vocab_size": vocab_size,
         "hidden_size": hidden,
         "intermediate_size": 96,
@@ -133,7 +137,8 @@ def _text_config(
     }
 
 
-def _text_shapes(text: Config, prefix: str, tied: bool) -> Shapes:
+def text_shapes(text: Config, prefix: str, tied: bool) -> Shapes:
+    """The tensors of a language model whose names begin with `prefix`, and its head."""
     hidden, inner, head_dim = text["hidden_size"], text["intermediate_size"], text["head_dim"]
     q_dim, kv_dim = text["num_attention_heads"] * head_dim, text["num_key_value_heads"] * head_dim
     layer: Shapes = {
@@ -142,8 +147,7 @@ def _text_shapes(text: Config, prefix: str, tied: bool) -> Shapes:
         "self_attn.k_proj": (kv_dim, hidden),
         "self_attn.v_proj": (kv_dim, hidden),
         "self_attn.o_proj": (hidden, q_dim),
-        "self_attn.q_norm": (head_dim,),
-        "self_attn.k_norm": (head_dim,),
+        **({f"self_attn.{name}_norm": (head_dim,) for name in "qk"} if "qwen3" in text["model_type"] else {}),
         "post_attention_layernorm": (hidden,),
         "mlp.gate_proj": (inner, hidden),
         "mlp.up_proj": (inner, hidden),
@@ -155,6 +159,9 @@ def _text_shapes(text: Config, prefix: str, tied: bool) -> Shapes:
     }
     for index in range(text["num_hidden_layers"]):
         shapes |= {f"{prefix}layers.{index}.{name}.weight": shape for name, shape in layer.items()}
+        if "qwen2" in text["model_type"]:
+            sizes = {"q": q_dim, "k": kv_dim, "v": kv_dim}
+            shapes |= {f"{prefix}layers.{index}.self_attn.{x}_proj.bias": (n,) for x, n in sizes.items()}
     if not tied:
         shapes["lm_head.weight"] = (text["vocab_size"], hidden)
     return shapes
@@ -189,19 +196,20 @@ def _vision_shapes(vision: Config) -> Shapes:
     return shapes
 
 
-def _write(path: Path, config: Config, shapes: Shapes, seed: int, dtype: npt.DTypeLike) -> None:
+def write(path: Path, config: Config, shapes: Shapes, seed: int, dtype: npt.DTypeLike) -> None:
+    """The folder with config.json and random weights."""
     path.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     tensors = {name: _random(rng, name, shape).astype(dtype) for name, shape in shapes.items()}
     save_file(tensors, path / "model.safetensors")
-    _write_json(path / "config.json", config | {"dtype": np.dtype(dtype).name})
+    write_json(path / "config.json", config | {"dtype": np.dtype(dtype).name})
 
 
 def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     noise = rng.standard_normal(shape)
     if "patch_embed" in name or "pos_embed" in name:
         noise *= 0.05
-    if "norm" in name and name.endswith(".weight"):
+    if ("norm" in name or "ln_q" in name) and name.endswith(".weight"):
         return 1 + noise / 5
     if len(shape) == 1:
         return noise / 5
@@ -210,5 +218,5 @@ def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> npt.
     return noise / math.sqrt(math.prod(shape[1:]))
 
 
-def _write_json(file: Path, values: Config) -> None:
+def write_json(file: Path, values: Config) -> None:
     file.write_text(json.dumps(values, indent=2), encoding="utf-8")

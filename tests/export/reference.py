@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from backends.base import Array
 from tests.export.cases import Case
 from tests.export.checkpoints import IMAGE_PAD
 from tests.export.expected import Expected
@@ -24,9 +25,9 @@ def expected(case: Case, checkpoint: Path) -> Expected:
 
 def _expected_text(case: Case, checkpoint: Path) -> Expected:
     import torch
-    from transformers import Qwen3ForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    model = Qwen3ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
     cache = round_like_the_card(model.model)
     ids = torch.from_numpy(case.token_ids())[None]
     answer = model(input_ids=ids, past_key_values=cache)
@@ -38,11 +39,11 @@ def _expected_text(case: Case, checkpoint: Path) -> Expected:
 
 def _expected(case: Case, checkpoint: Path) -> Expected:
     import torch
-    from transformers import Qwen3VLForConditionalGeneration
+    from transformers import AutoModelForImageTextToText
 
-    model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval()
     cache = round_like_the_card(model.model.language_model)
-    pixels, grid = processed(case, checkpoint)
+    pixels, grid = processed(case.pictures(), checkpoint)
     ids = torch.from_numpy(case.token_ids())[None]
     is_picture = (ids == IMAGE_PAD).long()
     seen = model.model.visual(pixels, grid_thw=grid)
@@ -54,7 +55,7 @@ def _expected(case: Case, checkpoint: Path) -> Expected:
         mm_token_type_ids=is_picture,
         past_key_values=cache,
     )
-    features = torch.stack([seen.pooler_output, *seen.deepstack_features])
+    features = torch.stack([seen.pooler_output, *getattr(seen, "deepstack_features", [])])
     return Expected(positions[:, 0].numpy(), features.numpy(), answer.logits[0].numpy())
 
 
@@ -72,12 +73,13 @@ def round_like_the_card(decoder: Any) -> Any:
     return RoundedCache(config=decoder.config)
 
 
-def processed(case: Case, checkpoint: Path) -> tuple[Any, Any]:
+def processed(pictures: Array, checkpoint: Path) -> tuple[Any, Any]:
+    """Pixel values and grids of pictures that have the right size."""
     import torch
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     processor = Qwen2VLImageProcessorPil.from_pretrained(checkpoint, do_resize=False)
-    given = processor(images=[Image.fromarray(picture) for picture in case.pictures()], return_tensors="np")
+    given = processor(images=[Image.fromarray(picture) for picture in pictures], return_tensors="np")
     return torch.from_numpy(given["pixel_values"]), torch.from_numpy(given["image_grid_thw"])
 
 

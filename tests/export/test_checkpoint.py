@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from backends.export import ExportError, ExportOptions, export_package
 from backends.export.checkpoint import Checkpoint
-from tests.export.checkpoints import tiny_qwen3, tiny_qwen3_vl
+from backends.export.package import FAMILIES
+from tests.export.checkpoints import tiny_qwen3_vl, tiny_text
 
 NORM = "model.language_model.layers.2.self_attn.q_norm.weight"
 
@@ -68,25 +69,25 @@ def test_weights_quantised_by_others_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_untied_head_must_be_there(tmp_path: Path) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint", tied=True)
+    checkpoint = tiny_text(tmp_path / "checkpoint", tied=True)
     edit_config(checkpoint, lambda config: config.update(tie_word_embeddings=False))
     assert refusal(checkpoint) == "HERE: tensor lm_head.weight: expected a float tensor [512, 64], found none"
 
 
 def test_a_folder_without_configuration_is_refused(tmp_path: Path) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint")
+    checkpoint = tiny_text(tmp_path / "checkpoint")
     (checkpoint / "config.json").unlink()
     assert re.match(r"HERE/config.json: expected a JSON file, found: .*No such file", refusal(checkpoint))
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint")
+    checkpoint = tiny_text(tmp_path / "checkpoint")
     (checkpoint / "model.safetensors").unlink()
     assert re.match(r"HERE/model.safetensors: expected a whole safetensors file", refusal(checkpoint))
 
 
 def test_truncated_weights_are_refused(tmp_path: Path) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint")
+    checkpoint = tiny_text(tmp_path / "checkpoint")
     file = checkpoint / "model.safetensors"
     whole = file.read_bytes()
     for size in (0, 5, 100, len(whole) - 1):
@@ -97,7 +98,7 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"model_type": "llama"}, 'model_type: expected one of qwen3, qwen3_vl, found "llama"'),
+        ({"model_type": "bert"}, f'model_type: expected one of {", ".join(FAMILIES)}, found "bert"'),
         ({"model_type": None}, "model_type: expected a string, found null"),
         ({"hidden_size": "64"}, 'hidden_size: expected a positive integer, found "64"'),
         ({"num_hidden_layers": 0}, "num_hidden_layers: expected a positive integer, found 0"),
@@ -111,6 +112,7 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
             'rope_parameters.rope_type: expected "default", found "yarn"',
         ),
         ({"rope_parameters": {}}, "rope_theta: expected a number, found nothing"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps: expected a number, found NaN"),
         ({"rope_parameters": 7}, "rope_parameters: expected an object, found 7"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings: expected true or false, found 1"),
     ],
@@ -118,7 +120,7 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
 def test_a_configuration_no_graph_can_follow_is_refused(
     tmp_path: Path, edit: dict[str, Any], message: str
 ) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint")
+    checkpoint = tiny_text(tmp_path / "checkpoint")
     edit_config(checkpoint, lambda config: config.update(edit))
     assert refusal(checkpoint) == f"HERE/config.json: {message}"
 
@@ -150,13 +152,13 @@ def test_a_vision_tower_no_graph_can_follow_is_refused(
 
 
 def test_a_configuration_that_is_no_object_is_refused(tmp_path: Path) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint")
+    checkpoint = tiny_text(tmp_path / "checkpoint")
     (checkpoint / "config.json").write_text("[]")
     assert refusal(checkpoint) == "HERE/config.json: expected a JSON object, found list"
 
 
 def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint")
+    checkpoint = tiny_text(tmp_path / "checkpoint")
     tensors = load_file(checkpoint / "model.safetensors")
     (checkpoint / "model.safetensors").unlink()
     names = sorted(tensors)

@@ -1,9 +1,9 @@
 from typing import Any
 
-from backends.export.decoder import DecoderSpec, layer_groups
+from backends.export.decoder import QWEN3, QWEN3_VL, DecoderSpec, layer_groups
 
-QWEN3_VL_2B = DecoderSpec("", "", 28, 151936, 2048, 6144, 16, 8, 128, 1e-6, 5e6, mrope=(24, 20, 20))
-QWEN3_0_6B = DecoderSpec("", "", 28, 151936, 1024, 3072, 16, 8, 128, 1e-6, 1e6, mrope=())
+QWEN3_VL_2B = DecoderSpec("", "", 28, 151936, 2048, 6144, 16, 8, 128, 1e-6, 5e6, (24, 20, 20), QWEN3_VL)
+QWEN3_0_6B = DecoderSpec("", "", 28, 151936, 1024, 3072, 16, 8, 128, 1e-6, 1e6, (), QWEN3)
 
 
 def shapes(group: Any) -> dict[str, list[int]]:

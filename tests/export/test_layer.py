@@ -3,7 +3,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from backends.base import Array
-from backends.export.decoder import DecoderSpec
+from backends.export.decoder import QWEN2, QWEN3_VL, DecoderSpec
 from backends.export.layer import rope_frequencies
 from tests.export.cases import CASES, exported
 from tests.export.expected import golden
@@ -102,9 +102,15 @@ def test_the_head_is_a_norm_and_a_product() -> None:
 
 
 def test_mrope_axes_take_turns_until_their_share_is_used_up() -> None:
-    spec = DecoderSpec("", "", 28, 151936, 2048, 6144, 16, 8, 128, 1e-6, 5e6, mrope=(24, 20, 20))
+    spec = DecoderSpec("", "", 28, 151936, 2048, 6144, 16, 8, 128, 1e-6, 5e6, (24, 20, 20), QWEN3_VL)
     time, row, column = rope_frequencies(spec)
     assert np.flatnonzero(row).tolist() == list(range(1, 60, 3))
     assert np.flatnonzero(column).tolist() == list(range(2, 60, 3))
     assert np.flatnonzero(time).tolist() == [*range(0, 60, 3), 60, 61, 62, 63]
     np.testing.assert_allclose(time + row + column, 5e6 ** (-np.arange(64) / 64), rtol=1e-6)
+
+
+def test_mrope_axes_of_qwen2_come_one_after_another() -> None:
+    spec = DecoderSpec("", "", 28, 151936, 2048, 6144, 16, 2, 128, 1e-6, 1e6, (16, 24, 24), QWEN2)
+    axes = [np.flatnonzero(axis).tolist() for axis in rope_frequencies(spec)]
+    assert axes == [list(range(16)), list(range(16, 40)), list(range(40, 64))]

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from backends.export import ExportError, ExportOptions, export_package
 from backends.export.configuration import Section
 from backends.export.package import sampling_defaults
-from tests.export.checkpoints import tiny_qwen3, tiny_qwen3_vl
+from tests.export.checkpoints import tiny_qwen3_vl, tiny_text
 
 DEFAULTS = ExportOptions()
 LAYERS = [f"qwen3_vl_text_p128_l{index}_together.axmodel" for index in range(4)]
@@ -69,7 +69,7 @@ def test_config_speaks_the_vendors_schema(tmp_path: Path) -> None:
 
 
 def test_a_text_model_has_no_vision_in_it(tmp_path: Path) -> None:
-    out = package(tiny_qwen3(tmp_path / "checkpoint"))
+    out = package(tiny_text(tmp_path / "checkpoint"))
     assert sorted(file.name for file in out.glob("*.axmodel")) == [
         "qwen3_p128_l0_together.axmodel",
         "qwen3_p128_l1_together.axmodel",
@@ -80,7 +80,7 @@ def test_a_text_model_has_no_vision_in_it(tmp_path: Path) -> None:
 
 
 def test_the_embedding_table_is_raw_bf16(tmp_path: Path) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint", dtype=np.float16)
+    checkpoint = tiny_text(tmp_path / "checkpoint", dtype=np.float16)
     table = load_file(checkpoint / "model.safetensors")["model.embed_tokens.weight"]
     written = (package(checkpoint) / "model.embed_tokens.weight.bfloat16.bin").read_bytes()
     assert written == table.astype(ml_dtypes.bfloat16).tobytes()
@@ -88,7 +88,7 @@ def test_the_embedding_table_is_raw_bf16(tmp_path: Path) -> None:
 
 def test_graphs_name_their_groups_and_compiler(tmp_path: Path) -> None:
     options = ExportOptions(kv_cache_len=31, prefill_len=8, histories=(8, 24))
-    out = package(tiny_qwen3(tmp_path / "checkpoint"), options)
+    out = package(tiny_text(tmp_path / "checkpoint"), options)
     model = onnx.load(out / "qwen3_p8_l2_together.axmodel")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     masks = [group["inputs"][4]["shape"] for group in json.loads(metadata["axgate.groups"])]
@@ -159,7 +159,7 @@ def test_progress_names_every_file_once_it_is_written(tmp_path: Path) -> None:
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint")
+    checkpoint = tiny_text(tmp_path / "checkpoint")
     out = package(checkpoint)
     with pytest.raises(ExportError, match="Tiny-VL: expected a folder that does not exist yet"):
         export_package(checkpoint, out, ExportOptions(), lambda *_: None)
@@ -171,7 +171,7 @@ def test_an_export_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
         if num_done == 3:
             raise KeyboardInterrupt
 
-    checkpoint = tiny_qwen3(tmp_path / "checkpoint")
+    checkpoint = tiny_text(tmp_path / "checkpoint")
     with pytest.raises(KeyboardInterrupt):
         export_package(checkpoint, tmp_path / "out", ExportOptions(), interrupt)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
@@ -198,10 +198,12 @@ def test_the_same_checkpoint_gives_the_same_bytes(tmp_path: Path) -> None:
             r"histories: expected rising numbers of rows above 0, got \[128, 128\]",
         ),
         (ExportOptions(histories=(0, 128)), "histories: expected rising numbers"),
+        (ExportOptions(image_width=0), "image_width: expected 1 pixel or more, got 0"),
+        (ExportOptions(image_height=-32), "image_height: expected 1 pixel or more, got -32"),
     ],
 )
 def test_shapes_that_no_package_can_have_are_refused(
     tmp_path: Path, options: ExportOptions, complaint: str
 ) -> None:
     with pytest.raises(ExportError, match=complaint):
-        package(tiny_qwen3(tmp_path / "checkpoint"), options)
+        package(tiny_text(tmp_path / "checkpoint"), options)

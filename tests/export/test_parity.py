@@ -28,6 +28,21 @@ SHAPES = {
     ),
     "a tall picture": Case(picture_size=(80, 16), seed=8),
     "a picture with more patches than positions": Case(picture_size=(96, 64), seed=9),
+    "Qwen2-VL, named as transformers 5 does": Case(
+        {"nested": True, "tied": False}, num_pictures=2, seed=11, family="qwen2_vl"
+    ),
+    "Qwen2-VL, wide heads, wide MLP": Case(
+        {"heads": 2, "kv_heads": 1, "mlp_ratio": 3}, picture_size=(16, 80), seed=12, family="qwen2_vl"
+    ),
+    "Qwen2.5-VL, named as transformers 5 does": Case(
+        {"nested": True}, picture_size=(48, 80), seed=13, family="qwen2_5_vl"
+    ),
+    "Qwen2.5-VL, windows of three by three": Case(
+        {"window_size": 56, "full_blocks": (0,)}, picture_size=(64, 112), seed=14, family="qwen2_5_vl"
+    ),
+    "Qwen2.5-VL, a picture inside one window": Case(
+        {"window_size": 112, "full_blocks": ()}, picture_size=(48, 32), seed=15, family="qwen2_5_vl"
+    ),
     "as many levels as layers": Case({"layers": 2, "vision_depth": 2, "num_deepstack": 2}, seed=10),
 }
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from backends.export.qwen3_vl_vision import patch_coordinates, resample_positions
+from backends.export.qwen3_vl_vision import resample_positions
+from backends.export.qwen_vl import patch_coordinates
 from tests.export.cases import CASES, exported, patches
 from tests.export.expected import golden
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from backends.base import Array
-from tests.export.cases import Case
-from tests.export.checkpoints import IMAGE_PAD
+from tests.export.cases import FRAMES, PATCH, Case
+from tests.export.checkpoints import IMAGE_PAD, VIDEO_PAD
 from tests.export.reference import processed, round_like_the_card
+from tests.whole.cases import VideoCase
 
 GOLDEN = Path(__file__).parent / "golden" / "transformers.npz"
 NUM_TOKENS = 64
@@ -36,13 +37,20 @@ def golden(name: str) -> tuple[Array, Array]:
 
 
 def reference(case: Case, checkpoint: Path) -> Reference:
+    return answered(*_loaded(case, checkpoint))
+
+
+def answered(model: Any, decoder: Any, inputs: dict[str, Any]) -> Reference:
+    """What a model, whose language model is `decoder`, says to a whole prompt. `inputs` have position ids;
+    the model is left rounded."""
     import torch
+    from transformers import DynamicCache
 
     with torch.no_grad():
-        model, inputs = _loaded(case, checkpoint, rounded=False)
-        logits = model(**inputs).logits[0, -1].numpy()
-        model, inputs = _loaded(case, checkpoint, rounded=True)
-        cache, answer = inputs["past_key_values"], model(**inputs)
+        cache = DynamicCache(config=decoder.config)
+        logits = model(**inputs, past_key_values=cache).logits[0, -1].numpy()
+        cache = round_like_the_card(decoder)
+        answer = model(**inputs, past_key_values=cache)
         position = int(inputs["position_ids"].max()) + 1
         tokens, leads = [], []
         for step in range(NUM_TOKENS):
@@ -58,28 +66,44 @@ def reference(case: Case, checkpoint: Path) -> Reference:
     return Reference(logits, np.array(tokens), min(leads))
 
 
-def _loaded(case: Case, checkpoint: Path, *, rounded: bool) -> tuple[Any, dict[str, Any]]:
-    """A model and the inputs for the whole prompt of a case."""
+def _loaded(case: Case, checkpoint: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """A model, its language model, and the inputs for the whole prompt of a case."""
     import torch
-    from transformers import DynamicCache, Qwen3ForCausalLM, Qwen3VLForConditionalGeneration
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     ids = torch.from_numpy(case.token_ids())[None]
     if not case.num_pictures:
-        model = Qwen3ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
-        decoder = model.model
+        model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
         inputs = {"input_ids": ids, "position_ids": torch.arange(ids.shape[1])[None]}
-    else:
-        model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
-        decoder = model.model.language_model
-        pixels, grid = processed(case, checkpoint)
-        marks = (ids == IMAGE_PAD).long()
-        positions, _ = model.model.get_rope_index(ids, mm_token_type_ids=marks, image_grid_thw=grid)
-        inputs = {
-            "input_ids": ids,
-            "position_ids": positions,
-            "pixel_values": pixels,
-            "image_grid_thw": grid,
-            "mm_token_type_ids": marks,
-        }
-    cache = round_like_the_card(decoder) if rounded else DynamicCache(config=decoder.config)
-    return model, inputs | {"past_key_values": cache}
+        return model, model.model, inputs
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    inputs = _seen_video(case, checkpoint) if isinstance(case, VideoCase) else _seen(case, checkpoint)
+    grids = {name: grid for name, grid in inputs.items() if not name.startswith("pixel")}
+    marks = (ids == IMAGE_PAD).long() + 2 * (ids == VIDEO_PAD)
+    positions, _ = model.model.get_rope_index(ids, mm_token_type_ids=marks, **grids)
+    inputs |= {"input_ids": ids, "position_ids": positions, "mm_token_type_ids": marks}
+    return model, model.model.language_model, inputs
+
+
+def _seen(case: Case, checkpoint: Path) -> dict[str, Any]:
+    pixels, grid = processed(case.pictures(), checkpoint)
+    return {"pixel_values": pixels, "image_grid_thw": grid}
+
+
+def _seen_video(case: VideoCase, checkpoint: Path) -> dict[str, Any]:
+    """What Qwen2VLVideoProcessor makes of frames, which needs torchvision to be there: the patches of frames
+    that follow each other side by side, where a picture has its own patch twice."""
+    import torch
+
+    frames = case.frames()
+    frames = np.concatenate([frames, frames[-1:].repeat(-len(frames) % FRAMES, axis=0)])
+    pixels, grid = processed(frames, checkpoint)
+    single = pixels.reshape(case.num_groups, FRAMES, -1, 3, FRAMES, PATCH**2)[..., 0, :]
+    joined = single.permute(0, 2, 3, 1, 4).reshape(-1, 3 * FRAMES * PATCH**2)
+    found = {
+        "pixel_values_videos": joined,
+        "video_grid_thw": torch.tensor([[case.num_groups, *grid[0, 1:].tolist()]]),
+    }
+    if case.family == "qwen2_5_vl":
+        found["second_per_grid_ts"] = torch.tensor([FRAMES / (case.num_frames / case.duration_s)])
+    return found

@@ -6,7 +6,7 @@ import pytest
 from backends.axcl.layers import KvWrite
 from backends.base import Array
 from gateway.engine.prompt import Identity, Prompt, PromptImage, Request, SamplingParams
-from gateway.vision.encoder import Span
+from gateway.vision.layout import Span
 from tests.packages import free_bytes
 from tests.whole.cases import CASES
 from tests.whole.path import continued, path, prompt
@@ -88,7 +88,7 @@ def test_a_late_picture_behind_an_unaligned_prefix_is_prefilled() -> None:
             [np.tile(np.arange(len(text), dtype=np.uint32), (3, 1)), start.positions + len(text)], axis=1
         ),
         tuple(
-            PromptImage(Span(image.span.start + len(text), image.span.grid), image.pixels)
+            PromptImage(Span(image.span.start + len(text), image.span.tile), image.pixels)
             for image in start.images[:1]
         ),
     )
