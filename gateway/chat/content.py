@@ -1,7 +1,9 @@
-"""Messages as the chat room understands them: roles, texts and pictures, without JSON around them."""
+"""Messages as the chat room understands them: roles, texts, pictures and videos, without JSON around them."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+from gateway.vision.video import Pace
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -12,14 +14,40 @@ class TextPart:
 
 
 @dataclass(frozen=True, slots=True)
-class ImagePart:
+class Link:
     """`url` is a data: or http(s): URL as the client wrote it; `param` is its path in the request, such as
-    messages[0].content[1].image_url.url, for errors. `detail` is a wish (low, high, auto) that a vision graph
-    of one fixed size cannot follow."""
+    messages[0].content[1].image_url.url, for errors."""
 
     url: str
     param: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart(Link):
+    """`detail` is a wish (low, high, auto) that a vision graph of one fixed size cannot follow."""
+
     detail: str = "auto"
+
+    @property
+    def key(self) -> object:
+        """Equal for parts that show the same."""
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPart:
+    """`source` is a file, or its frames in order. `pace` is how many are taken of a file; of frames its `fps`
+    is how many there are for each second. `param` is the path of the part, such as messages[0].content[1]."""
+
+    source: Link | tuple[Link, ...]
+    param: str
+    pace: Pace
+
+    @property
+    def key(self) -> object:
+        """Equal for parts that show the same."""
+        links = (self.source,) if isinstance(self.source, Link) else self.source
+        return tuple(link.url for link in links), isinstance(self.source, Link), self.pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +65,7 @@ class Message:
     `tool_call_id` is that of the call which a tool's message answers."""
 
     role: Role
-    content: tuple[TextPart | ImagePart, ...]
+    content: tuple[TextPart | ImagePart | VideoPart, ...]
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
@@ -45,6 +73,10 @@ class Message:
     @property
     def images(self) -> tuple[ImagePart, ...]:
         return tuple(part for part in self.content if isinstance(part, ImagePart))
+
+    @property
+    def videos(self) -> tuple[VideoPart, ...]:
+        return tuple(part for part in self.content if isinstance(part, VideoPart))
 
     @property
     def text(self) -> str:

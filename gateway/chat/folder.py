@@ -14,7 +14,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PackageError(f"{path}: expected JSON: {error}") from error
     if not isinstance(value, dict):
         raise PackageError(f"{path}: expected a JSON object, found {type(value).__name__}")

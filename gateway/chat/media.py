@@ -1,33 +1,99 @@
-"""The bytes behind an image URL, within limits of size, time and reach."""
+"""The bytes behind a link to a picture or a video, within limits of size, time and reach."""
 
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
 import httpx
 
-from gateway.chat.content import ImagePart
+from gateway.chat.content import Link
 from gateway.chat.transport import NoPublicAddress, PublicTransport, Resolver, resolve
-from gateway.errors import InvalidImage, InvalidImageUrl, InvalidRequest, cut
+from gateway.errors import (
+    InvalidImage,
+    InvalidImageUrl,
+    InvalidRequest,
+    InvalidVideo,
+    InvalidVideoUrl,
+    cut,
+)
+from gateway.vision.video import MAX_LISTED
 
 _URL_SAFE = str.maketrans("-_", "+/")
+# How vLLM's clients send a video: the frames as JPEG files, each in base64, with commas between them.
+_FRAMES = re.compile(r"\s*data:video/jpeg;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is expected behind a link.
+
+    noun:  a word for it, and `a_noun` the same with its article
+    types: what its MIME types begin with; `usual` are those for people to read, `example` one of them
+    wrong: the error for a file that is something else
+    lost:  the error for a link that leads nowhere
+    """
+
+    noun: str
+    a_noun: str
+    types: tuple[str, ...]
+    usual: str
+    example: str
+    wrong: type[InvalidRequest]
+    lost: type[InvalidRequest]
+
+
+IMAGE = Kind(
+    noun="image",
+    a_noun="an image",
+    types=("image/",),
+    usual="'image/png', 'image/jpeg', 'image/gif' and 'image/webp'",
+    example="image/png",
+    wrong=InvalidImage,
+    lost=InvalidImageUrl,
+)
+VIDEO = Kind(
+    noun="video",
+    a_noun="a video",
+    types=("video/", "image/"),
+    usual="'video/mp4', 'video/webm', 'video/jpeg' with commas between the frames, 'image/gif' and the like",
+    example="video/mp4",
+    wrong=InvalidVideo,
+    lost=InvalidVideoUrl,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """Of one picture: `max_bytes` of the file, `timeout_s` and `max_redirects` of a whole download."""
+    """Of one picture or video: bytes of the file, `timeout_s` and `max_redirects` of a whole download."""
 
-    max_bytes: int
+    max_image_bytes: int
+    max_video_bytes: int
     timeout_s: float
     max_redirects: int = 3
 
+    def max_bytes(self, kind: Kind) -> int:
+        return self.max_video_bytes if kind is VIDEO else self.max_image_bytes
+
+
+def inline_frames(link: Link) -> tuple[Link, ...]:
+    """The frames in a data URL of type video/jpeg, each as a link of its own; none of any other link. Raises
+    InvalidVideo for more than a list may have."""
+    begun = _FRAMES.match(link.url)
+    if not begun:
+        return ()
+    frames = link.url[begun.end() :].split(",", MAX_LISTED)
+    if len(frames) > MAX_LISTED:
+        raise InvalidVideo(f"The video has more than {MAX_LISTED} frames.")
+    return tuple(Link(f"data:image/jpeg;base64,{frame}", link.param) for frame in frames)
+
 
 class MediaFetcher:
-    """Fetches pictures. Downloads share nothing with each other, cookies included; proxy settings of the
-    environment are not used, for a proxy would look hosts up by itself."""
+    """Fetches pictures and videos. Downloads share nothing with each other, cookies included; proxy settings
+    of the environment are not used, for a proxy would look hosts up by itself."""
 
     def __init__(
         self,
@@ -42,61 +108,65 @@ class MediaFetcher:
         self._connect = connect or self._http
         self._tls = httpx.create_ssl_context(trust_env=False)
 
-    async def fetch(self, part: ImagePart) -> bytes:
-        """The file, not looked at. Raises InvalidRequest and its kinds InvalidImage and InvalidImageUrl."""
+    async def fetch(self, link: Link, kind: Kind) -> bytes:
+        """The file, not looked at. Raises InvalidRequest and the kinds of it that `kind` names."""
         # Half a surrogate pair would be in the way of every error message.
-        url = part.url.strip().encode(errors="replace").decode()
+        url = link.url.strip().encode(errors="replace").decode()
         scheme, colon, rest = url.partition(":")
         match scheme.lower() if colon else "":
             case "data":
-                return await asyncio.to_thread(self._inline, rest, part.param)
+                return await asyncio.to_thread(self._inline, rest, link.param, kind)
             case "http" | "https":
-                return await self._download(url)
+                return await self._download(url, kind)
             case _:
-                raise _unexpected(part.param, f"'{cut(url)}'")
+                raise _unexpected(link.param, kind, f"'{cut(url)}'")
 
-    def _inline(self, rest: str, param: str) -> bytes:
+    def _inline(self, rest: str, param: str, kind: Kind) -> bytes:
         header, comma, text = rest.partition(",")
         mime, *attributes = header.lower().split(";")
         if not comma or "base64" not in attributes:
-            raise _unexpected(param, "a data URL that is not base64-encoded")
-        if not mime.startswith("image/"):
-            raise InvalidImage(
-                f"Invalid MIME type '{cut(mime)}' in a data URL. Only image types are supported: "
-                "'image/png', 'image/jpeg', 'image/gif' and 'image/webp'."
+            raise _unexpected(param, kind, "a data URL that is not base64-encoded")
+        if not mime.startswith(kind.types):
+            raise kind.wrong(
+                f"Invalid MIME type '{cut(mime)}' in a data URL. Only {kind.noun} types are supported: "
+                f"{kind.usual}."
             )
         # Line breaks, missing padding and the URL-safe alphabet are what encoders differ in.
         text = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
         if not text:
-            raise _unexpected(param, "empty base64-encoded bytes")
-        if len(text) * 3 // 4 > self._limits.max_bytes:
-            raise self._too_large("The image")
+            raise _unexpected(param, kind, "empty base64-encoded bytes")
+        if len(text) * 3 // 4 > self._limits.max_bytes(kind):
+            raise self._too_large(f"The {kind.noun}", kind)
         try:
             return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise InvalidRequest("Invalid base64 image_url.", code="invalid_base64") from error
+            raise InvalidRequest(f"Invalid base64 {kind.noun}_url.", code="invalid_base64") from error
 
-    async def _download(self, url: str) -> bytes:
+    async def _download(self, url: str, kind: Kind) -> bytes:
         shown = cut(url, 200)
+        failed = f"Failed to download {kind.noun} from {shown}"
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                return await self._get(url, shown)
+                return await self._get(url, kind, failed, shown)
         except TimeoutError as error:
-            raise InvalidImageUrl(f"Timeout while downloading {shown}.") from error
+            raise kind.lost(f"Timeout while downloading {shown}.") from error
         except NoPublicAddress as error:
-            raise InvalidImageUrl(
-                f"Failed to download image from {shown}: its host has no public address."
-            ) from error
+            raise kind.lost(f"{failed}: its host has no public address.") from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last of names like xn--
-            raise InvalidImageUrl(f"Failed to download image from {shown}.") from error
+            raise kind.lost(f"{failed}.") from error
 
-    async def _get(self, url: str, shown: str) -> bytes:
+    async def _get(self, url: str, kind: Kind, failed: str, shown: str) -> bytes:
         client = httpx.AsyncClient(
             transport=PublicTransport(self._connect(), self._resolve, self._allow_private),
             timeout=None,  # of the whole download, not of its steps
             trust_env=False,
-            # Compression would let a few bytes on the wire become many here; pictures are compressed already.
-            headers={"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "axgate"},
+            # Compression would let a few bytes on the wire become many here; what is fetched is compressed
+            # already.
+            headers={
+                "Accept": ", ".join(f"{type}*" for type in kind.types),
+                "Accept-Encoding": "identity",
+                "User-Agent": "axgate",
+            },
         )
         async with client:
             request = client.build_request("GET", url)
@@ -105,35 +175,31 @@ class MediaFetcher:
                 response = await client.send(request, stream=True)
                 async with aclosing(response):
                     if response.next_request is None:
-                        return await self._read(response, shown)
+                        if response.status_code != 200:
+                            raise kind.lost(f"{failed}: upstream status code {response.status_code}.")
+                        return await self._read(response, kind, shown)
                 request = response.next_request
-        raise InvalidImageUrl(
-            f"Failed to download image from {shown}: more than {self._limits.max_redirects} redirects."
-        )
+        raise kind.lost(f"{failed}: more than {self._limits.max_redirects} redirects.")
 
-    async def _read(self, response: httpx.Response, shown: str) -> bytes:
-        if response.status_code != 200:
-            raise InvalidImageUrl(
-                f"Failed to download image from {shown}: upstream status code {response.status_code}."
-            )
+    async def _read(self, response: httpx.Response, kind: Kind, shown: str) -> bytes:
         file = bytearray()
         async for piece in response.aiter_raw():
             file += piece
-            if len(file) > self._limits.max_bytes:
-                raise self._too_large(f"The image at {shown}")
+            if len(file) > self._limits.max_bytes(kind):
+                raise self._too_large(f"The {kind.noun} at {shown}", kind)
         return bytes(file)
 
     def _http(self) -> httpx.AsyncBaseTransport:
         return httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
 
-    def _too_large(self, what: str) -> InvalidImageUrl:
-        return InvalidImageUrl(f"{what} is too large: the limit is {self._limits.max_bytes} bytes.")
+    def _too_large(self, what: str, kind: Kind) -> InvalidRequest:
+        return kind.lost(f"{what} is too large: the limit is {self._limits.max_bytes(kind)} bytes.")
 
 
-def _unexpected(param: str, found: str) -> InvalidRequest:
+def _unexpected(param: str, kind: Kind, found: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid image URL: '{param}'. Expected an http(s) URL or a base64-encoded data URL with an image "
-        f"MIME type (e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got {found}.",
+        f"Invalid {kind.noun} URL: '{param}'. Expected an http(s) URL or a base64-encoded data URL with "
+        f"{kind.a_noun} MIME type (e.g. 'data:{kind.example};base64,aW1nIGJ5dGVzIGhlcmU='), but got {found}.",
         param=param,
         code="invalid_value",
     )

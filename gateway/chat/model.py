@@ -4,13 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
-import numpy as np
-
-from backends.base import PackageError
-from gateway.chat.content import ImagePart, Message, TextPart
-from gateway.chat.expand import expand
+from gateway.chat.content import ImagePart, Link, Message, VideoPart
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.logprobs import LogprobReader
 from gateway.chat.media import MediaFetcher
@@ -18,12 +14,15 @@ from gateway.chat.pictures import PictureReader
 from gateway.chat.reply import Delta, ReplyReader, Usage
 from gateway.chat.template import ChatTemplate
 from gateway.chat.tokenizer import Tokenizer
-from gateway.engine.prompt import Output, Prompt, text_positions
-from gateway.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, cut
+from gateway.chat.writer import Draft, PromptWriter, invalid
+from gateway.engine.prompt import Output, Prompt
+from gateway.errors import ContextLengthExceeded, EngineFailure, cut
 from gateway.vision.encoder import VisionEncoder
+from gateway.vision.spec import VisionSpec
+from gateway.vision.video import Pace
 
+P = ParamSpec("P")
 T = TypeVar("T")
-U = TypeVar("U")
 
 MAX_TEXTS = 2
 """How many conversations are made into tokens at the same time."""
@@ -39,7 +38,7 @@ class ChatModel:
         name: str,
         tokenizer: Tokenizer,
         template: ChatTemplate,
-        encoder: VisionEncoder | None,
+        encoder: VisionEncoder[VisionSpec] | None,
         media: MediaFetcher,
         max_pixels: int,
         context_length: int,
@@ -50,17 +49,18 @@ class ChatModel:
         self.context_length = context_length
         self.image_reach = image_reach
         self.defaults = defaults
+        self.shows_tool_calls = template.shows_tool_calls
+        """Whether prompts hold the tool calls of earlier turns, which not every chat template writes."""
         self._tokenizer = tokenizer
-        self._template = template
+        self._opening, self._lead = tokenizer.encode(template.opening), template.lead
         self._encoder = encoder
         self._pictures = PictureReader(encoder, media, max_pixels) if encoder else None
         self._threads = ThreadPoolExecutor(MAX_TEXTS, "texts")
-        self._marker_id = tokenizer.token_id(encoder.spec.marker) if encoder else None
-        if encoder and self._marker_id is None:
-            raise PackageError(
-                f"The tokenizer of {name} has no token {encoder.spec.marker}, the marker of images."
-            )
-        self.max_images = self._most_images()
+        self._writer = PromptWriter(name, tokenizer, template, encoder, context_length, image_reach)
+        self.max_images = self._writer.most(ImagePart("", ""))
+        self.max_videos = self._writer.most(VideoPart(Link("", ""), "", Pace()))
+        self.max_video_frames = encoder.spec.video.max_frames if encoder and encoder.spec.video else 0
+        """Of one video; 0 for a model that takes none."""
 
     def close(self) -> None:
         """Prompts that are being built never are."""
@@ -69,36 +69,34 @@ class ChatModel:
             self._pictures.close()
 
     @property
-    def num_tokens_per_image(self) -> int:
+    def min_tokens_per_image(self) -> int:
         """0 for a model that sees nothing."""
-        return self._encoder.num_tokens_per_image if self._encoder else 0
+        return self._encoder.smallest.num_tokens if self._encoder else 0
 
     @property
-    def shows_tool_calls(self) -> bool:
-        """Whether prompts hold the tool calls of earlier turns, which not every chat template writes."""
-        return self._template.shows_tool_calls
+    def max_tokens_per_image(self) -> int:
+        """0 for a model that sees nothing."""
+        return self._encoder.largest.num_tokens if self._encoder else 0
 
     async def build_prompt(self, messages: Sequence[Message]) -> Prompt:
-        """Raises InvalidRequest and its kinds. Whether it fits is settled before anything is downloaded."""
-        token_ids = await self._in_thread(self._encode, messages)
-        parts = [part for message in messages for part in message.images]
-        if self._encoder is None or self._pictures is None or self._marker_id is None:
-            return Prompt(np.array(token_ids, dtype=np.int64), text_positions(len(token_ids)), ())
-        return expand(token_ids, self._marker_id, await self._pictures.read(parts), self._encoder)
+        """Raises InvalidRequest and its kinds. What cannot fit is refused before anything is downloaded."""
+        return await self._finish(await self._in_thread(self._writer.draft, messages))
 
     async def tokenize(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of the prompt that `build_prompt` would make; pictures are not fetched for it. Raises
-        what it raises of messages."""
-        num_each = self.num_tokens_per_image
-        token_ids = await self._in_thread(self._encode, messages)
-        return [each for id in token_ids for each in [id] * (num_each if id == self._marker_id else 1)]
+        """The token ids of the prompt that `build_prompt` makes, and raises what it raises; pictures are
+        fetched only where their number of tokens depends on them."""
+        draft = await self._in_thread(self._writer.draft, messages)
+        token_ids = self._writer.token_ids(draft)
+        if token_ids is None:
+            token_ids = (await self._finish(draft)).token_ids.tolist()
+        return token_ids
 
     async def tokenize_text(self, text: str) -> list[int]:
         """A text as it is; special tokens in it are parsed. Raises ContextLengthExceeded for one that is sure
         to be longer than the context."""
         least = self._tokenizer.least(text)
         if least >= self.context_length:
-            raise ContextLengthExceeded(self.context_length, least, 0, at_least=True)
+            raise ContextLengthExceeded(self.context_length, least, at_least=True)
         return await self._in_thread(self._tokenizer.encode, text)
 
     async def detokenize(self, token_ids: Sequence[int]) -> str:
@@ -110,7 +108,9 @@ class ChatModel:
     ) -> AsyncGenerator[Delta]:
         """What the client is shown of `outputs`, which are closed (and so cancelled) in every case: when a
         stop string is complete, when the reader of the deltas goes away, and at the end."""
-        reader, logprobs = ReplyReader(self._tokenizer, stop), LogprobReader(self._tokenizer)
+        opens = prompt.token_ids[-len(self._opening) :].tolist() == self._opening
+        reader = ReplyReader(self._tokenizer, stop, self._lead if opens else "")
+        logprobs = LogprobReader(self._tokenizer)
         last = None
         async with aclosing(outputs):
             async for output in outputs:
@@ -131,79 +131,16 @@ class ChatModel:
             raise EngineFailure("The generation ended without a finish reason.")
         yield last
 
-    def _check(self, message: Message, path: str) -> None:
-        if message.images and message.role != "user":
-            raise _invalid(
-                path,
-                "Image URLs are only allowed for messages with role 'user', but this message with role "
-                f"'{message.role}' contains an image URL.",
-            )
-        if message.images and self._encoder is None:
-            raise _invalid(path, f"The model '{self.name}' takes no images, but this message contains one.")
-        try:
-            message.text.encode()
-        except UnicodeEncodeError as error:
-            raise _invalid(f"{path}.content", "The text contains half of a surrogate pair.") from error
+    async def _finish(self, draft: Draft) -> Prompt:
+        visuals = await self._pictures.read(draft.parts) if self._pictures else []
+        return await self._in_thread(self._writer.finish, draft, visuals)
 
-    async def _in_thread(self, work: Callable[[U], T], what: U) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, what)
-
-    def _encode(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens, with a marker for each image. Raises InvalidRequest, also when they do not fit."""
-        for index, message in enumerate(messages):
-            self._check(message, f"messages[{index}]")
-        num_images = sum(len(message.images) for message in messages)
-        text = self._template.render(messages)
-        num_image = num_images * self.num_tokens_per_image
-        least = self._tokenizer.least(text)
-        if least >= self.context_length:  # so that a text of megabytes is not made into tokens to no avail
-            raise ContextLengthExceeded(self.context_length, least, num_image, at_least=True)
-        token_ids = self._tokenizer.encode(text)
-        num_text = len(token_ids) - num_images
-        if num_text + num_image >= self.context_length:
-            raise ContextLengthExceeded(self.context_length, num_text, num_image)
-        ends = self._image_ends(token_ids)
-        if len(ends) != num_images:
-            raise InvalidRequest(
-                f"The messages hold {num_images} images, but the model's chat template made {len(ends)} "
-                "image markers of them.",
-                param="messages",
-            )
-        num_reached = sum(end <= self.image_reach for end in ends)
-        if num_reached < len(ends):
-            raise InvalidRequest(
-                f"This model takes images within the first {self.image_reach} tokens of a conversation, and "
-                f"each image is {self.num_tokens_per_image} tokens: of the {len(ends)} images of these "
-                f"messages, {num_reached} fit.",
-                param="messages",
-            )
-        return token_ids
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         for place, token_id in enumerate(token_ids):
             if not self._tokenizer.has(token_id):
                 shown = cut(str(token_id))
-                raise _invalid(f"tokens[{place}]", f"{shown} is no token of the model '{self.name}'.")
+                raise invalid(f"tokens[{place}]", f"{shown} is no token of the model '{self.name}'.")
         return self._tokenizer.decode_all(token_ids)
-
-    def _image_ends(self, token_ids: Sequence[int]) -> list[int]:
-        """How many tokens the prompt has up to the end of each image."""
-        more = self.num_tokens_per_image - 1  # than the marker
-        places = [place for place, token_id in enumerate(token_ids) if token_id == self._marker_id]
-        return [place + 1 + more * number for number, place in enumerate(places, start=1)]
-
-    def _most_images(self) -> int:
-        """The most pictures that a message with a word beside them can hold."""
-        if self._encoder is None:
-            return 0
-        for number in range(self.context_length // self.num_tokens_per_image, 0, -1):
-            try:
-                self._encode([Message("user", (*[ImagePart("", "")] * number, TextPart("?")))])
-            except InvalidRequest:
-                continue
-            return number
-        return 0
-
-
-def _invalid(param: str, sentence: str) -> InvalidRequest:
-    return InvalidRequest(f"Invalid '{param}'. {sentence}", param=param, code="invalid_value")

@@ -1,56 +1,121 @@
-"""The pictures of a request: fetched all at the same time, prepared one at a time."""
+"""The pictures and videos of a request: fetched all at the same time, prepared one at a time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
-from gateway.chat.content import ImagePart
-from gateway.chat.media import MediaFetcher
+from PIL import Image
+
+from gateway.chat.content import ImagePart, Link, VideoPart
+from gateway.chat.media import IMAGE, VIDEO, Kind, MediaFetcher, inline_frames
 from gateway.errors import InvalidRequest
-from gateway.vision.encoder import Pixels, VisionEncoder
+from gateway.vision.encoder import VisionEncoder, Visual
 from gateway.vision.image import open_image
+from gateway.vision.spec import VisionSpec
+from gateway.vision.video import Frame, Video, VideoLimits, spread
+from gateway.vision.video_file import open_video
+
+Work = Callable[[], Visual]
 
 
 class PictureReader:
-    """Turns pictures into what the vision graph takes. A decoded picture may need hundreds of megabytes and
-    seconds of work, so one thread decodes and prepares them all, one after the other, and does nothing else:
-    there is never more than one decoded picture, and text waits for none."""
+    """Turns pictures and videos into what the vision graph takes. Decoding one may need hundreds of megabytes
+    and seconds of work, so one thread decodes and prepares them all, one after the other, and does nothing
+    else: there is never more than one decoded, and text waits for none."""
 
-    def __init__(self, encoder: VisionEncoder, media: MediaFetcher, max_pixels: int) -> None:
+    def __init__(self, encoder: VisionEncoder[VisionSpec], media: MediaFetcher, max_pixels: int) -> None:
         self._encoder = encoder
         self._media = media
-        self._max_pixels = max_pixels
+        self._limits = VideoLimits(max_pixels)
         self._thread = ThreadPoolExecutor(1, "pictures")
 
     def close(self) -> None:
         """What waits to be prepared never is."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def read(self, parts: Sequence[ImagePart]) -> list[Pixels]:
-        """In the order of `parts`; the same URL once. Raises InvalidRequest and its kinds, for the first
-        picture that fails."""
-        turn = asyncio.Lock()  # a request has one picture in line at a time, so that requests alternate
+    async def read(self, parts: Sequence[ImagePart | VideoPart]) -> list[Visual]:
+        """In the order of `parts`; what is there several times is read once. Raises InvalidRequest and its
+        kinds, for the first that fails."""
+        turn = asyncio.Lock()  # a request has one of them in line at a time, so that requests alternate
 
-        async def pixels(part: ImagePart) -> Pixels:
-            try:
-                file = await self._media.fetch(part)
-                async with turn:
-                    loop = asyncio.get_running_loop()
-                    return await loop.run_in_executor(self._thread, self._prepare, file)
-            except InvalidRequest as error:
-                if error.param is None:  # OpenAI names no field here, yet people want to know which picture
-                    raise type(error)(f"{error.message} ({part.param})", code=error.code) from error
-                raise
+        async def visual(part: ImagePart | VideoPart) -> Visual:
+            work = await (self._image(part) if isinstance(part, ImagePart) else self._video(part))
+            async with turn:
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {
-                    part.url: group.create_task(pixels(part)) for part in {p.url: p for p in parts}.values()
+                    part.key: group.create_task(visual(part)) for part in {p.key: p for p in parts}.values()
                 }
         except ExceptionGroup as failed:
             # One sentence is enough for the client; the other downloads have been cancelled.
-            raise failed.exceptions[0] from None
-        return [tasks[part.url].result() for part in parts]
+            raise _first(failed) from None
+        return [tasks[part.key].result() for part in parts]
 
-    def _prepare(self, file: bytes) -> Pixels:
-        return self._encoder.prepare(open_image(file, self._max_pixels))
+    async def _image(self, part: ImagePart) -> Work:
+        file = await self._fetch(part, IMAGE)
+        return lambda: self._encoder.prepare(self._opened(part, file))
+
+    async def _video(self, part: VideoPart) -> Work:
+        if isinstance(part.source, tuple):
+            return await self._frames(part.source, part)
+        link = part.source
+        with _named(link.param):
+            frames = inline_frames(link)
+        if frames:
+            return await self._frames(frames, part)
+        file = await self._fetch(link, VIDEO)
+
+        def work() -> Visual:
+            with _named(link.param):
+                video = open_video(
+                    file, lambda number, rate: self._encoder.sample(number, rate, part.pace), self._limits
+                )
+            return self._encoder.prepare_video(video)
+
+        return work
+
+    async def _frames(self, links: Sequence[Link], part: VideoPart) -> Work:
+        """Only those are fetched that are taken."""
+        spec = self._encoder.spec.video
+        assert spec is not None
+        rate = part.pace.fps or spec.fps
+        with _named(part.param):
+            self._limits.check_duration(len(links) / rate)
+        chosen = spread(len(links), part.pace.num_taken(len(links), spec.max_frames))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._fetch(links[place], IMAGE)) for place in chosen]
+
+        def work() -> Visual:
+            frames = []
+            for place, task in zip(chosen, tasks, strict=True):
+                image = self._opened(links[place], task.result())
+                frames.append(Frame(self._limits.fitted(image, len(chosen)), place / rate))
+            return self._encoder.prepare_video(Video(tuple(frames), len(links) / rate))
+
+        return work
+
+    async def _fetch(self, link: Link, kind: Kind) -> bytes:
+        with _named(link.param):
+            return await self._media.fetch(link, kind)
+
+    def _opened(self, link: Link, file: bytes) -> Image.Image:
+        with _named(link.param):
+            return open_image(file, self._limits.max_pixels)
+
+
+@contextmanager
+def _named(param: str) -> Iterator[None]:
+    """OpenAI's errors about pictures name no field, yet people want to know which it was."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if error.param is not None:
+            raise
+        raise type(error)(f"{error.message} ({param})", code=error.code) from error
+
+
+def _first(failed: BaseException) -> BaseException:
+    return _first(failed.exceptions[0]) if isinstance(failed, BaseExceptionGroup) else failed

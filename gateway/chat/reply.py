@@ -34,11 +34,13 @@ class Delta:
 
 class ReplyReader:
     """Reads one reply. What `push` and `finish` return, put together, is the decoded text up to the stop
-    string that completes first (none of which is empty); special tokens are not part of it."""
+    string that completes first (none of which is empty); special tokens are not part of it, nor is `lead`
+    where the text begins with it."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], lead: str = "") -> None:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
+        self._lead = lead
         # Decoding starts at `_window`, whose first `_num_context` ids were shown before and only give context
         # (some tokenizers drop the blank in front of the first word); of its text, `_num_shown` are out.
         self._window: list[int] = []
@@ -64,6 +66,9 @@ class ReplyReader:
             self._window = self._window[self._num_context :]
             self._num_context = len(self._window)
             self._num_shown = len(self._tokenizer.decode(self._window))
+        while new and self._lead:
+            as_led = new[0] == self._lead[0]
+            self._lead, new = (self._lead[1:], new[1:]) if as_led else ("", new)
         return self._release(new, holding=True)
 
     def finish(self) -> str:

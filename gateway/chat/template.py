@@ -5,6 +5,7 @@ there: block trimming, loop controls, and the names `raise_exception`, `strftime
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,9 +16,13 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backends.base import PackageError
-from gateway.chat.content import ImagePart, Message, TextPart, ToolCall
+from gateway.chat.content import ImagePart, Message, TextPart, ToolCall, VideoPart
 from gateway.chat.folder import read_json
 from gateway.errors import InvalidRequest
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+log = logging.getLogger(__name__)
 
 # Stands where the last message ends, so that what the template writes after it can be cut off. The blank at
 # its end tells a template that keeps the text as it is from one that strips it.
@@ -25,10 +30,9 @@ _CUT = "<END-OF-LAST-MESSAGE> "
 
 
 class ChatTemplate:
-    """`variables` are the special tokens by the names templates use: bos_token, eos_token, … `plain` is
-    applied to every string of a request, so that only the template itself writes special tokens."""
+    """`variables` are the special tokens by the names templates use: bos_token, eos_token, …"""
 
-    def __init__(self, source: str, variables: Mapping[str, str], plain: Callable[[str], str] = str) -> None:
+    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
         """Raises jinja2.TemplateSyntaxError."""
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -38,46 +42,87 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _strftime_now
         self._template = environment.from_string(source)
         self._variables = dict(variables)
-        self._plain = plain
         self._takes_strings = self._reads_strings()
         self.shows_tool_calls = self._writes_tool_calls()
+        self.opening, self.lead = self._opens()
+        """What is written to open a reply; and what blanks stand between that and the text of an earlier
+        reply, which in a new one the model writes itself."""
 
     @classmethod
-    def load(
-        cls, folder: Path, variables: Mapping[str, str], plain: Callable[[str], str] = str
-    ) -> "ChatTemplate":
+    def load(cls, folder: Path, variables: Mapping[str, str]) -> "ChatTemplate":
         """Raises PackageError naming the file."""
         path, source = _source(folder)
         try:
-            return cls(source, variables, plain)
+            return cls(source, variables)
         except jinja2.TemplateSyntaxError as error:
             raise PackageError(f"{path}: line {error.lineno}: {error.message}") from error
+        except RecursionError as error:
+            raise PackageError(f"{path}: nested too deep for a template: {error}") from error
 
-    def render(self, messages: Sequence[Message]) -> str:
+    @classmethod
+    def built_in(cls, name: str, variables: Mapping[str, str]) -> "ChatTemplate":
+        """One of gateway/chat/templates. Raises PackageError for a name that is none of theirs."""
+        path = TEMPLATES / f"{name}.jinja"
+        if not path.is_file():
+            known = ", ".join(sorted(each.stem for each in TEMPLATES.iterdir()))
+            raise PackageError(f"There is no built-in chat template '{name}'; there are {known}.")
+        return cls(path.read_text("utf-8"), variables)
+
+    @classmethod
+    def for_pictures(
+        cls, folder: Path, variables: Mapping[str, str], marker: str, fallback: str
+    ) -> "ChatTemplate":
+        """That of a folder, or the built-in one called `fallback` where it is missing or broken, or does not
+        write `marker` once for a picture: many packages come with the template of their language model
+        alone. Raises PackageError."""
+        try:
+            own = cls.load(folder, variables)
+        except PackageError as error:
+            reason = str(error)
+        else:
+            if own.marks(marker):
+                return own
+            reason = f"{folder}: its chat template writes no {marker} for a picture"
+        log.warning("%s; taking the built-in template %s", reason, fallback)
+        return cls.built_in(fallback, variables)
+
+    def marks(self, marker: str) -> bool:
+        """Whether a picture is written, as `marker` and once."""
+        try:
+            return self.render([Message("user", (ImagePart("", ""), TextPart("?")))]).count(marker) == 1
+        except InvalidRequest:
+            return False
+
+    def render(self, messages: Sequence[Message], plain: Callable[[str], str] = str) -> str:
         """The conversation up to where the model goes on: behind the opening of a new assistant message, or,
-        if the last message is the assistant's and says something, right behind its text. Raises
-        InvalidRequest with the template's own words when it refuses the messages."""
+        if the last message is the assistant's and says something, right behind its text. `plain` is applied
+        to every string of the messages, so that only the template itself writes special tokens and markers.
+        Raises InvalidRequest with the template's own words when it refuses the messages."""
         *before, last = messages
         if last.role != "assistant" or last.tool_calls:
-            return self._render([self._message(message) for message in messages], opens_reply=True)
+            return self._render([self._message(message) for message in messages], plain, opens_reply=True)
         if not last.text.strip():
-            return self._render([self._message(message) for message in before], opens_reply=True)
+            return self._render([self._message(message) for message in before], plain, opens_reply=True)
         marked = replace(last, content=(TextPart(last.text + _CUT),))
-        text = self._render([self._message(message) for message in (*before, marked)], opens_reply=False)
+        text = self._render(
+            [self._message(message) for message in (*before, marked)], plain, opens_reply=False
+        )
         place = text.rfind(_CUT.strip())
         if place < 0:
             raise InvalidRequest("The model's chat template leaves out the last message.", param="messages")
         return text[:place] if text.startswith(_CUT, place) else text[:place].rstrip()
 
-    def _render(self, messages: Sequence[Mapping[str, Any]], opens_reply: bool) -> str:
+    def _render(
+        self, messages: Sequence[Mapping[str, Any]], plain: Callable[[str], str], opens_reply: bool
+    ) -> str:
         try:
             return self._template.render(
-                messages=_each_string(messages, self._plain),
+                messages=_each_string(messages, plain),
                 tools=None,
                 add_generation_prompt=opens_reply,
                 **self._variables,
             )
-        except (jinja2.TemplateError, TypeError, RecursionError) as error:
+        except Exception as error:  # a template is a program, and all of Python's errors can come of it
             raise InvalidRequest(
                 f"The model's chat template refuses these messages: {error}", param="messages"
             ) from error
@@ -85,7 +130,7 @@ class ChatTemplate:
     def _message(self, message: Message) -> dict[str, Any]:
         # "developer" is OpenAI's later name for the same role; templates know the old one.
         role = "system" if message.role == "developer" else message.role
-        as_text = self._takes_strings and not message.images
+        as_text = self._takes_strings and not (message.images or message.videos)
         content = message.text if as_text else [_part(part) for part in message.content]
         # Templates ask whether these are there at all, so what is not said is no key.
         said = {
@@ -102,9 +147,22 @@ class ChatTemplate:
         a string; to all others a string is the most usual content there is."""
         probe = {"role": "user", "content": "probe"}
         try:
-            return "probe" in self._render([probe], opens_reply=False)
+            return "probe" in self._render([probe], str, opens_reply=False)
         except InvalidRequest:
             return True
+
+    def _opens(self) -> tuple[str, str]:
+        question, reply = Message("user", (TextPart("?"),)), Message("assistant", (TextPart("probe"),))
+        try:
+            asked = self._render([self._message(question)], str, opens_reply=False)
+            opened = self._render([self._message(question)], str, opens_reply=True)
+            told = self._render([self._message(each) for each in (question, reply)], str, opens_reply=False)
+        except InvalidRequest:
+            return "", ""
+        lead = told.removeprefix(opened).partition("probe")[0]
+        if not opened.startswith(asked) or not told.startswith(opened) or lead.strip():
+            return "", ""
+        return opened.removeprefix(asked), lead
 
     def _writes_tool_calls(self) -> bool:
         probe = Message("assistant", (), tool_calls=(ToolCall("0", "probe", "{}"),))
@@ -133,10 +191,14 @@ def _source(folder: Path) -> tuple[Path, str]:
     )
 
 
-def _part(part: TextPart | ImagePart) -> dict[str, str]:
-    if isinstance(part, ImagePart):
-        return {"type": "image"}
-    return {"type": "text", "text": part.text}
+def _part(part: TextPart | ImagePart | VideoPart) -> dict[str, str]:
+    match part:
+        case ImagePart():
+            return {"type": "image"}
+        case VideoPart():
+            return {"type": "video"}
+        case TextPart():
+            return {"type": "text", "text": part.text}
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:

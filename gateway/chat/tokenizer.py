@@ -35,7 +35,7 @@ class Tokenizer:
         self._added = tokenizer.get_added_tokens_decoder()
         special = [token.content for token in self._added.values() if token.special]
         self._special = tuple(special)
-        self._begun = tuple({token[:size] for token in special for size in range(1, len(token))})
+        self._begun = _begun(special)
         self._longest = max(map(len, tokenizer.get_vocab(with_added_tokens=True)))
         self.special_tokens = special_tokens
 
@@ -49,18 +49,21 @@ class Tokenizer:
             tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing more precise
             raise PackageError(f"{path}: expected a Hugging Face tokenizer: {error}") from error
+        if not tokenizer.get_vocab_size():
+            raise PackageError(f"{path}: expected a Hugging Face tokenizer: this one has no tokens")
         tokenizer.no_padding()
         tokenizer.no_truncation()
         config = read_json(folder / "tokenizer_config.json")
         named = {name: _content(config.get(name)) for name in SPECIAL_TOKENS}
         return cls(tokenizer, {name: token for name, token in named.items() if token is not None})
 
-    def plain(self, text: str) -> str:
-        """A text by somebody who must not write special tokens, such as the end of a turn: where it spells
-        one, or ends in what the text behind it could make one, `encode` will read letters."""
-        for token in self._special:
+    def plain(self, text: str, *markers: str) -> str:
+        """A text by somebody who must not write special tokens, such as the end of a turn, nor any of
+        `markers`: where it spells one, or ends in what the text behind it could make one, it is broken, and
+        `encode` will read letters."""
+        for token in (*self._special, *markers):
             text = text.replace(token, f"{token[0]}{_BREAK}{token[1:]}")
-        return text + _BREAK if text.endswith(self._begun) else text
+        return text + _BREAK if text.endswith((*self._begun, *_begun(markers))) else text
 
     def encode(self, text: str) -> list[int]:
         # Only batches let other threads run meanwhile (tokenizers 0.23).
@@ -110,6 +113,11 @@ class Tokenizer:
     def token_id(self, token: str) -> int | None:
         """The id of exactly this token, if there is one."""
         return self._tokenizer.token_to_id(token)
+
+
+def _begun(tokens: Sequence[str]) -> tuple[str, ...]:
+    """All that they can begin with."""
+    return tuple({token[:size] for token in tokens for size in range(1, len(token))})
 
 
 def _content(token: object) -> str | None:

@@ -1,7 +1,14 @@
-"""What is in the box to try: a small model and two pictures."""
+"""What is in the box to try: small models and two pictures."""
 
 from pathlib import Path
 
-CHECKPOINT = Path(__file__).with_name("checkpoint")
-PICTURES = Path(__file__).with_name("pictures")
+_HERE = Path(__file__).parent
 MODEL_NAME = "axgate-demo"
+CHECKPOINT = _HERE / "checkpoint"
+CHECKPOINTS = {MODEL_NAME: CHECKPOINT} | {
+    f"{MODEL_NAME}-{folder}": _HERE / folder
+    for folder in ("internvl", "smolvlm")
+    if (_HERE / folder / "model.safetensors").is_file()
+}
+"""By the name of the model, the first one first."""
+PICTURES = _HERE / "pictures"

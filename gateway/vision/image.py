@@ -10,20 +10,24 @@ from gateway.errors import InvalidImage
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 
+MAX_EDGE = 65_535
+"""Pixels, as many as a JPEG file can have. Pillow spends some bytes on every row beside its pixels: a PNG
+file of 60 kB with 32 million rows of one pixel would take more than a gigabyte."""
+
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """The first frame of a PNG, JPEG, GIF or WebP file, turned upright (EXIF), as RGB. The bytes decide what
-    it is, not what the client called it. Nothing is decoded before the size in the header is found to be at
-    most `max_pixels`. Raises InvalidImage. For one thread at a time: Pillow reports damaged metadata through
+    it is, not what the client called it. Nothing is decoded before the size in the header is found not to
+    have any `excess`. Raises InvalidImage. For one thread at a time: Pillow reports damaged metadata through
     `warnings`, whose filters belong to the whole process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height <= max_pixels:
+                too_much = excess(*image.size, max_pixels)
+                if not too_much:
                     image.load()
-                    return _rgb(_upright(image))
+                    return upright_rgb(image)
         except Image.DecompressionBombError as error:
             raise InvalidImage(f"The image is too large: it has more than {max_pixels} pixels.") from error
         except Exception as error:  # on hostile input Pillow's readers raise about anything
@@ -31,9 +35,21 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
                 "You uploaded an unsupported image. Please make sure your image is valid and has one of the "
                 "following formats: ['png', 'jpeg', 'gif', 'webp']."
             ) from error
-    raise InvalidImage(
-        f"The image is too large: {width} x {height} is {width * height} pixels, more than {max_pixels}."
-    )
+    raise InvalidImage(f"The image is too large: {too_much}.")
+
+
+def excess(width: int, height: int, max_pixels: int) -> str:
+    """What is too much about the size of a picture; empty where nothing is."""
+    if width * height > max_pixels:
+        return f"{width} x {height} is {width * height} pixels, more than {max_pixels}"
+    if max(width, height) > MAX_EDGE:
+        return f"{width} x {height} has an edge of more than {MAX_EDGE} pixels"
+    return ""
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture that has been loaded, as it is meant to be seen."""
+    return _rgb(_upright(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gateway
-from gateway.chat.content import ImagePart, Message, Role, TextPart, ToolCall
+from gateway.chat.content import ImagePart, Link, Message, Role, TextPart, ToolCall, VideoPart
+from gateway.vision.video import Pace
 
 DEMO = Path(gateway.__file__).with_name("demo") / "checkpoint"
 GOLDEN = Path(__file__).with_name("golden")
 
 IMAGE = ImagePart("data:image/png;base64,", "messages[0].content[0].image_url.url")
+VIDEO = VideoPart(
+    Link("data:video/mp4;base64,", "messages[0].content[0].video_url.url"), "messages[0].content[0]", Pace()
+)
 
 
-def message(role: Role, *content: str | ImagePart) -> Message:
+def message(role: Role, *content: str | ImagePart | VideoPart) -> Message:
     return Message(role, tuple(TextPart(part) if isinstance(part, str) else part for part in content))
 
 
@@ -27,7 +31,7 @@ def result(place: int, text: str, name: str | None = None) -> Message:
     return Message("tool", (TextPart(text),), name, tool_call_id=f"call_{place}")
 
 
-def user(*content: str | ImagePart) -> Message:
+def user(*content: str | ImagePart | VideoPart) -> Message:
     return message("user", *content)
 
 
@@ -47,6 +51,11 @@ PICTURES: dict[str, Sequence[Message]] = {
     "two pictures": [user(IMAGE, "and", IMAGE, "Compare.")],
     "pictures in two turns": [user("One", IMAGE), message("assistant", "A disc."), user("Two", IMAGE)],
     "tool result": [user("Weather?"), message("assistant"), message("tool", "31 C")],
+}
+VIDEOS: dict[str, Sequence[Message]] = {
+    "video then text": [user(VIDEO, "Describe.")],
+    "picture, video, picture": [user(IMAGE, VIDEO, "and", IMAGE, "Compare.")],
+    "videos in two turns": [user("One", VIDEO), message("assistant", "A disc."), user(VIDEO, "Two")],
 }
 CALLS: dict[str, Sequence[Message]] = {
     "tool called and answered": [

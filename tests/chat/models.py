@@ -1,5 +1,7 @@
 """The demo's chat model around no engine at all."""
 
+from typing import Any
+
 import tokenizers
 
 from backends.base import TensorSpec
@@ -20,21 +22,20 @@ VOCAB_SIZE = tokenizers.Tokenizer.from_file(str(DEMO / "tokenizer.json")).get_vo
 
 def model(
     context_length: int = 1024,
-    encoder: VisionEncoder | None = ENCODER,
+    encoder: VisionEncoder[Any] | None = ENCODER,
     template: str = "",
     max_pixels: int = 1_000_000,
     image_reach: int | None = None,
+    allow_private: bool = True,
 ) -> ChatModel:
     return ChatModel(
         name="demo",
         tokenizer=TOKENIZER,
-        template=ChatTemplate(template, {}, TOKENIZER.plain)
-        if template
-        else ChatTemplate.load(DEMO, {}, TOKENIZER.plain),
+        template=ChatTemplate(template, {}) if template else ChatTemplate.load(DEMO, {}),
         encoder=encoder,
-        media=MediaFetcher(MediaLimits(max_bytes=1_000_000, timeout_s=5), allow_private=True),
+        media=MediaFetcher(MediaLimits(1_000_000, 1_000_000, timeout_s=5), allow_private),
         max_pixels=max_pixels,
         context_length=context_length,
         image_reach=image_reach or context_length,
-        defaults=GenerationDefaults.load(DEMO, TOKENIZER),
+        defaults=GenerationDefaults.load(DEMO, TOKENIZER, {}),
     )

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.chat.content import Message, TextPart
-from tests.chat.conversations import CALLS, CONVERSATIONS, DEMO, GOLDEN, PICTURES
+from gateway.chat.content import ImagePart, Message, TextPart, VideoPart
+from tests.chat.conversations import CALLS, CONVERSATIONS, DEMO, GOLDEN, PICTURES, VIDEOS
 
 SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 TEMPLATES = {
@@ -14,20 +14,24 @@ TEMPLATES = {
     "text_only": GOLDEN / "text_only.jinja",
 }
 
+KINDS: dict[type[object], str] = {ImagePart: "image", VideoPart: "video"}
+
 
 def conversations(template: str) -> dict[str, Sequence[Message]]:
-    return CONVERSATIONS if template == "text_only" else CONVERSATIONS | PICTURES | CALLS
+    return CONVERSATIONS if template == "text_only" else CONVERSATIONS | PICTURES | VIDEOS | CALLS
 
 
 def rendered() -> dict[str, dict[str, str]]:
     """apply_chat_template's text by template and conversation; a last assistant message is continued."""
     return {
-        template: {name: _render(template, messages) for name, messages in conversations(template).items()}
+        template: {
+            name: rendered_one(template, messages) for name, messages in conversations(template).items()
+        }
         for template in TEMPLATES
     }
 
 
-def _render(template: str, messages: Sequence[Message]) -> str:
+def rendered_one(template: str, messages: Sequence[Message]) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     continued = messages[-1].role == "assistant" and not messages[-1].tool_calls
@@ -48,7 +52,7 @@ def _plain(message: Message, as_text: bool) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "role": message.role,
         "content": [
-            {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
+            {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": KINDS[type(part)]}
             for part in message.content
         ],
     }

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.chat.logprobs import ShownLogprobs, TokenLogprob
 from gateway.chat.reply import Delta
-from gateway.engine.prompt import Logprobs, Output, Prompt, text_positions
+from gateway.engine.prompt import Logprobs, Output, Prompt
+from gateway.vision.positions import text_positions
 from tests.chat.models import TOKENIZER, model
 from tests.chat.test_reply import SPECIAL, byte_tokens
 

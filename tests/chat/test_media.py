@@ -5,19 +5,19 @@ import time
 import httpx
 import pytest
 
-from gateway.chat.content import ImagePart
-from gateway.chat.media import MediaFetcher, MediaLimits
-from gateway.errors import InvalidImage, InvalidImageUrl, InvalidRequest
+from gateway.chat.content import Link
+from gateway.chat.media import IMAGE, VIDEO, MediaFetcher, MediaLimits, inline_frames
+from gateway.errors import InvalidImage, InvalidImageUrl, InvalidRequest, InvalidVideo, InvalidVideoUrl
 from tests.chat.web import Page, serve
 
 PARAM = "messages[0].content[1].image_url.url"
-LIMITS = MediaLimits(max_bytes=1000, timeout_s=0.5)
+LIMITS = MediaLimits(1000, 2000, timeout_s=0.5)
 FILE = bytes(range(256)) * 3
 TEXT = base64.b64encode(FILE).decode()
 
 
 def fetched(url: str) -> bytes:
-    return asyncio.run(MediaFetcher(LIMITS).fetch(ImagePart(url, PARAM)))
+    return asyncio.run(MediaFetcher(LIMITS).fetch(Link(url, PARAM), IMAGE))
 
 
 def refusal(url: str) -> InvalidRequest:
@@ -32,7 +32,7 @@ def downloaded(pages: dict[str, Page], path: str = "/", limits: MediaLimits = LI
 
     async def run() -> bytes:
         async with serve(pages) as base:
-            return await MediaFetcher(limits, allow_private=True).fetch(ImagePart(base + path, PARAM))
+            return await MediaFetcher(limits, allow_private=True).fetch(Link(base + path, PARAM), IMAGE)
 
     return asyncio.run(run())
 
@@ -43,7 +43,7 @@ def download_refusal(pages: dict[str, Page], path: str = "/", limits: MediaLimit
     async def run() -> str:
         async with serve(pages) as base:
             with pytest.raises(InvalidImageUrl) as error:
-                await MediaFetcher(limits, allow_private=True).fetch(ImagePart(base + path, PARAM))
+                await MediaFetcher(limits, allow_private=True).fetch(Link(base + path, PARAM), IMAGE)
             assert (error.value.status, error.value.code, error.value.param) == (
                 400,
                 "invalid_image_url",
@@ -156,7 +156,7 @@ def test_compressed_answers_are_not_inflated() -> None:
     import gzip
 
     packed = gzip.compress(bytes(1_000_000))
-    limits = MediaLimits(max_bytes=len(packed), timeout_s=0.5)
+    limits = MediaLimits(len(packed), 0, timeout_s=0.5)
     assert downloaded({"/": Page(packed, headers={"Content-Encoding": "gzip"})}, limits=limits) == packed
 
 
@@ -207,7 +207,7 @@ def test_cookies_of_one_download_are_not_sent_with_the_next() -> None:
         async with serve({"/": page}) as base:
             fetcher = MediaFetcher(LIMITS, allow_private=True)
             for _ in range(2):
-                await fetcher.fetch(ImagePart(base + "/", PARAM))
+                await fetcher.fetch(Link(base + "/", PARAM), IMAGE)
 
     asyncio.run(run())
     assert [b"cookie:" in request.lower() for request in page.requests] == [False, False]
@@ -240,7 +240,7 @@ def test_addresses_inside_are_refused_without_a_connection_and_in_the_words_for_
 
     url = f"http://{address}/a.png"
     with pytest.raises(InvalidImageUrl) as error:
-        asyncio.run(MediaFetcher(LIMITS, connect=connect).fetch(ImagePart(url, PARAM)))
+        asyncio.run(MediaFetcher(LIMITS, connect=connect).fetch(Link(url, PARAM), IMAGE))
     assert error.value.message == f"Failed to download image from {url}: its host has no public address."
 
 
@@ -263,7 +263,7 @@ def test_addresses_inside_are_refused_without_a_connection_and_in_the_words_for_
 )
 def test_urls_that_lead_nowhere_are_refused(url: str) -> None:
     with pytest.raises(InvalidImageUrl) as error:
-        asyncio.run(MediaFetcher(LIMITS, allow_private=True).fetch(ImagePart(url, PARAM)))
+        asyncio.run(MediaFetcher(LIMITS, allow_private=True).fetch(Link(url, PARAM), IMAGE))
     assert error.value.message.startswith("Failed to download image from http")
     error.value.message.encode()
 
@@ -284,10 +284,67 @@ def test_many_downloads_run_at_the_same_time() -> None:
 
     async def run() -> float:
         async with serve(pages) as base:
-            fetcher = MediaFetcher(MediaLimits(max_bytes=1000, timeout_s=5), allow_private=True)
+            fetcher = MediaFetcher(MediaLimits(1000, 0, timeout_s=5), allow_private=True)
             start = time.monotonic()
-            files = await asyncio.gather(*[fetcher.fetch(ImagePart(base + "/", PARAM)) for _ in range(8)])
+            files = await asyncio.gather(*[fetcher.fetch(Link(base + "/", PARAM), IMAGE) for _ in range(8)])
             assert files == [FILE] * 8
             return time.monotonic() - start
 
     assert asyncio.run(run()) < 8 * 0.3
+
+
+# --- videos
+
+
+def fetched_video(url: str) -> bytes:
+    return asyncio.run(MediaFetcher(LIMITS, allow_private=True).fetch(Link(url, PARAM), VIDEO))
+
+
+@pytest.mark.parametrize("mime", ["video/mp4", "video/webm", "image/gif", "VIDEO/Quicktime"])
+def test_data_urls_of_videos_are_read(mime: str) -> None:
+    assert fetched_video(f"data:{mime};base64,{TEXT}") == FILE
+
+
+def test_videos_are_downloaded_within_a_limit_of_their_own() -> None:
+    async def run(num_bytes: int) -> bytes:
+        async with serve({"/": Page(bytes(num_bytes))}) as base:
+            return await MediaFetcher(LIMITS, allow_private=True).fetch(Link(base + "/", PARAM), VIDEO)
+
+    assert asyncio.run(run(2000)) == bytes(2000)
+    with pytest.raises(
+        InvalidVideoUrl, match=r"^The video at http.* is too large: the limit is 2000 bytes\.$"
+    ):
+        asyncio.run(run(2001))
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "message"),
+    [
+        (f"data:text/html;base64,{TEXT}", InvalidVideo, "Only video types are supported: 'video/mp4', "),
+        ("http://no-such-host.invalid/", InvalidVideoUrl, "Failed to download video from http://no-such"),
+        ("data:video/mp4;base64,!!!!", InvalidRequest, "Invalid base64 video_url."),
+        (
+            "file:///etc/passwd",
+            InvalidRequest,
+            f"Invalid video URL: '{PARAM}'. Expected an http(s) URL or a ",
+        ),
+        ("data:video/mp4,abc", InvalidRequest, "with a video MIME type (e.g. 'data:video/mp4;base64,aW1"),
+    ],
+)
+def test_errors_about_videos_say_so(url: str, kind: type[InvalidRequest], message: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        fetched_video(url)
+    assert (type(error.value), message in error.value.message) == (kind, True)
+
+
+def test_frames_in_one_data_url_are_taken_apart() -> None:
+    assert inline_frames(Link(" Data:Video/JPEG;base64,AA,BB", PARAM)) == (
+        Link("data:image/jpeg;base64,AA", PARAM),
+        Link("data:image/jpeg;base64,BB", PARAM),
+    )
+    for url in (
+        "data:video/mp4;base64,AA,BB",
+        "data:image/jpeg;base64,AA",
+        "http://x/data:video/jpeg;base64,",
+    ):
+        assert inline_frames(Link(url, PARAM)) == ()

@@ -26,7 +26,8 @@ from gateway.errors import (
     InvalidImageUrl,
     InvalidRequest,
 )
-from gateway.vision.encoder import Pixels, Span
+from gateway.vision.encoder import Visual
+from gateway.vision.layout import Span, Tile
 from gateway.vision.qwen3_vl import Qwen3VL
 from tests.chat.conversations import DEMO, message, user
 from tests.chat.models import ENCODER, NUM_IMAGE_TOKENS, TOKENIZER, VOCAB_SIZE, model
@@ -85,10 +86,10 @@ def test_pictures_stand_where_the_template_puts_them_in_the_order_of_the_message
     tail = TOKENIZER.encode("<|vision_end|>Two<|im_end|>\n<|im_start|>assistant\n")
     pads = TOKENIZER.encode("<|image_pad|>") * NUM_IMAGE_TOKENS
     assert prompt.token_ids.tolist() == [*head, *pads, *middle, *pads, *tail]
-    spans = [Span(len(head), (6, 6)), Span(len(head) + NUM_IMAGE_TOKENS + len(middle), (6, 6))]
+    spans = [Span(start, Tile((6, 6))) for start in (len(head), len(head) + NUM_IMAGE_TOKENS + len(middle))]
     assert [each.span for each in prompt.images] == spans
     assert [each.pixels.digest for each in prompt.images] == [
-        ENCODER.prepare(picture).digest for picture in (first, second)
+        ENCODER.prepare(picture).pixels[0].digest for picture in (first, second)
     ]
     np.testing.assert_array_equal(prompt.positions, ENCODER.positions(prompt.num_tokens, spans))
 
@@ -262,7 +263,8 @@ def test_the_least_number_of_tokens_is_never_more_than_there_are() -> None:
 
 
 def test_the_facts_of_a_model_are_known() -> None:
-    assert (model().num_tokens_per_image, model(encoder=None).num_tokens_per_image) == (NUM_IMAGE_TOKENS, 0)
+    for chat, num_tokens in ((model(), NUM_IMAGE_TOKENS), (model(encoder=None), 0)):
+        assert (chat.min_tokens_per_image, chat.max_tokens_per_image) == (num_tokens, num_tokens)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,7 @@ def test_one_picture_is_prepared_at_a_time_and_requests_take_turns() -> None:
     running = 0
 
     class Slow(Qwen3VL):
-        def prepare(self, image: Image.Image) -> Pixels:
+        def prepare(self, image: Image.Image) -> Visual:
             nonlocal running
             running += 1
             assert running == 1
@@ -333,7 +335,7 @@ def test_one_picture_is_prepared_at_a_time_and_requests_take_turns() -> None:
             running -= 1
             return super().prepare(image)
 
-    chat = model(encoder=Slow(ENCODER.spec))
+    chat = model(encoder=Slow(ENCODER.name, ENCODER.spec, ENCODER.graph_input))
     many, one = ([user(*[image(data_url(pattern(n, 9))) for n in sizes])] for sizes in (range(10, 20), [5]))
 
     async def run() -> None:
@@ -361,11 +363,11 @@ def test_a_tokenizer_without_the_marker_is_refused_at_start(tmp_path: Path) -> N
             tokenizer=Tokenizer.load(tmp_path),
             template=ChatTemplate("", {}),
             encoder=ENCODER,
-            media=MediaFetcher(MediaLimits(max_bytes=1, timeout_s=1)),
+            media=MediaFetcher(MediaLimits(1, 1, timeout_s=1)),
             max_pixels=1,
             context_length=1024,
             image_reach=1024,
-            defaults=GenerationDefaults.load(DEMO, TOKENIZER),
+            defaults=GenerationDefaults.load(DEMO, TOKENIZER, {}),
         )
 
 

@@ -55,7 +55,8 @@ def test_the_pieces_are_the_decoded_whole_for_any_ids(token_ids: list[int]) -> N
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(st.characters(codec="utf-8", exclude_characters="|\ufffd")))  # no special tokens
+# No special tokens, and not the character that is dropped.
+@given(st.text(st.characters(codec="utf-8", exclude_characters="|\ufffd\ufdd0")))
 def test_no_piece_of_a_valid_text_holds_half_a_character(text: str) -> None:
     pieces, _ = read(TOKENIZER.encode(text))
     assert "".join(pieces) == text
@@ -144,3 +145,20 @@ def test_stop_strings_do_not_depend_on_how_the_text_is_cut_into_tokens(
     pieces, stopped = read(token_ids, *stop)
     assert "".join(pieces) == cut(text, stop)
     assert stopped == any(each in text for each in stop)
+
+
+@pytest.mark.parametrize(
+    ("lead", "text", "shown"),
+    [
+        (" ", " blue", "blue"),
+        (" ", "blue", "blue"),
+        (" ", "  blue", " blue"),
+        ("\n\n", "\n\nblue", "blue"),
+        ("\n\n", "\nblue", "blue"),
+        ("", " blue", " blue"),
+    ],
+)
+def test_what_the_template_puts_before_replies_is_not_part_of_them(lead: str, text: str, shown: str) -> None:
+    reader = ReplyReader(TOKENIZER, (), lead)
+    pieces = [reader.push(token_id) for token_id in byte_tokens(text.encode())]
+    assert "".join([*pieces, reader.finish()]) == shown

@@ -7,6 +7,7 @@ import pytest
 
 from backends.base import PackageError
 from gateway.chat.template import ChatTemplate
+from gateway.demo import CHECKPOINTS
 from gateway.errors import InvalidRequest
 from tests.chat import reference
 from tests.chat.conversations import DEMO, GOLDEN, IMAGE, calls, message, result, user
@@ -41,6 +42,19 @@ def test_the_golden_texts_are_what_transformers_writes_today() -> None:
 def test_an_empty_last_answer_is_begun_anew(nothing: str) -> None:
     demo = ChatTemplate.load(DEMO, {})
     assert demo.render([user("Hi"), message("assistant", nothing)]) == demo.render([user("Hi")])
+
+
+def test_blanks_between_the_opening_of_a_reply_and_its_text_are_known() -> None:
+    smolvlm = ChatTemplate.load(CHECKPOINTS["axgate-demo-smolvlm"], {})
+    assert (smolvlm.opening, smolvlm.lead) == ("Assistant:", " ")
+    demo = ChatTemplate.load(DEMO, {})
+    assert (demo.opening, demo.lead) == ("<|im_start|>assistant\n", "")
+
+
+def test_a_template_that_says_no_more_of_replies_has_no_such_blanks() -> None:
+    told = "{% for m in messages %}{{ m.role[0] + ' ' + m.content }}{% endfor %}"
+    thinks = told + "{{ '<think>' if add_generation_prompt }}"
+    assert (template(thinks).opening, template(thinks).lead) == ("", "")
 
 
 def test_developer_is_another_word_for_system() -> None:
@@ -104,9 +118,10 @@ def test_nested_arguments_are_an_object_or_refused() -> None:
             assert depth > 200
 
 
-def test_messages_that_a_template_cannot_put_together_are_refused() -> None:
+@pytest.mark.parametrize("source", ["messages[0].content + '!'", "1 // 0", "range(10**9)", "'a'.encode('b')"])
+def test_messages_that_a_template_cannot_put_together_are_refused(source: str) -> None:
     with pytest.raises(InvalidRequest, match="chat template refuses these messages"):
-        template("{{ messages[0].content + '!' }}").render([user("a", IMAGE)])
+        template(f"{{{{ {source} }}}}").render([user("a", IMAGE)])
 
 
 def test_a_refusal_keeps_the_words_of_the_template() -> None:
@@ -158,6 +173,12 @@ def test_the_template_is_taken_from_the_newest_kind_of_file(tmp_path: Path) -> N
 def test_a_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
     folder = write(tmp_path, chat_template__jinja="one\n{% if %}")
     with pytest.raises(PackageError, match=re.escape(f"{tmp_path / 'chat_template.jinja'}: line 2: ")):
+        ChatTemplate.load(folder, {})
+
+
+def test_a_template_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path, chat_template__jinja=f"{{{{ {'(' * 5000}1{')' * 5000} }}}}")
+    with pytest.raises(PackageError, match=re.escape(f"{folder / 'chat_template.jinja'}: nested too deep")):
         ChatTemplate.load(folder, {})
 
 

@@ -1,4 +1,5 @@
 import json
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ def folder(path: Path, **configs: object) -> Path:
     return path
 
 
-def defaults(path: Path) -> GenerationDefaults:
-    return GenerationDefaults.load(path, Tokenizer.load(path))
+def defaults(path: Path, **otherwise: float) -> GenerationDefaults:
+    return GenerationDefaults.load(path, Tokenizer.load(path), otherwise)
 
 
 DEMO_TOKENIZER = Tokenizer.load(DEMO)
@@ -46,7 +47,8 @@ def test_special_tokens_in_a_text_are_one_id_each_and_are_not_shown() -> None:
     assert tokenizer.decode(encoded) == "Hi"
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="|")))  # no special tokens
+# No special tokens, and not the character that is dropped.
+@given(st.text(st.characters(codec="utf-8", exclude_characters="|\ufdd0")))
 def test_the_bytes_of_its_tokens_are_the_text(text: str) -> None:
     parts = [DEMO_TOKENIZER.token_bytes(token_id) for token_id in DEMO_TOKENIZER.encode(text)]
     assert b"".join(part or b"" for part in parts) == text.encode()
@@ -149,14 +151,15 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     assert str(error.value) == f"{tmp_path / 'tokenizer.json'}: not there; expected a Hugging Face tokenizer"
 
 
-def test_a_broken_tokenizer_is_named(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text('{"model": 5}')
+@pytest.mark.parametrize("model", ["5", '{"type": "BPE", "vocab": {}, "merges": []}'])
+def test_a_broken_tokenizer_is_named(tmp_path: Path, model: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(f'{{"model": {model}}}')
     with pytest.raises(PackageError) as error:
         Tokenizer.load(tmp_path)
     assert str(error.value).startswith(f"{tmp_path / 'tokenizer.json'}: expected a Hugging Face tokenizer: ")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "\xff"])
+@pytest.mark.parametrize("text", ["{", "[]", "\xff", "[" * 100_000])
 def test_a_broken_config_is_named(tmp_path: Path, text: str) -> None:
     path = folder(tmp_path) / "tokenizer_config.json"
     path.write_text(text, encoding="latin-1")
@@ -206,10 +209,25 @@ def test_without_a_file_nothing_is_cut_off_the_distribution(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("config", "expected"),
+    [({"eos_token_id": 9}, (0.9, 10)), ({"top_k": 0}, (1.0, 0)), ({"do_sample": False}, (0.0, 0))],
+)
+def test_what_the_makers_leave_open_is_as_the_package_says(
+    tmp_path: Path, config: dict[str, object], expected: tuple[float, int]
+) -> None:
+    found = defaults(folder(tmp_path, generation_config=config), temperature=0.9, top_k=10)
+    assert (found.temperature, found.top_k) == expected
+
+
+@pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"temperature": "hot"}, "temperature: expected a number, found 'hot'"),
-        ({"top_k": True}, "top_k: expected a number, found True"),
+        ({"temperature": "hot"}, "temperature: expected a number from 0 to 1e+06, found 'hot'"),
+        ({"temperature": -1}, "temperature: expected a number from 0 to 1e+06, found -1"),
+        ({"top_k": True}, "top_k: expected a number from 0 to 1e+06, found True"),
+        ({"top_k": inf}, "top_k: expected a number from 0 to 1e+06, found inf"),
+        ({"top_p": nan}, "top_p: expected a number from 0 to 1, found nan"),
+        ({"min_p": 7}, "min_p: expected a number from 0 to 1, found 7"),
         ({"eos_token_id": ["x"]}, "eos_token_id: expected an id or a list of ids, found ['x']"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.errors import InvalidImage
-from gateway.vision.image import open_image
+from gateway.vision.image import MAX_EDGE, open_image
 from tests.vision.pictures import encoded, pattern, pixels, png, png_chunk
 
 MAX_PIXELS = 50_000_000
@@ -190,6 +190,15 @@ def test_the_limit_itself_is_allowed_and_the_refusal_has_the_numbers() -> None:
     data = encoded(pattern(5, 4))
     assert open_image(data, 20).size == (5, 4)
     assert refusal(data, 19) == "The image is too large: 5 x 4 is 20 pixels, more than 19."
+
+
+@pytest.mark.parametrize("size", [(1, MAX_EDGE + 1), (MAX_EDGE + 1, 1)])
+def test_a_picture_that_is_a_line_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
+    width, height = size
+    assert refusal(bomb(width, height, 1)) == (
+        f"The image is too large: {width} x {height} has an edge of more than 65535 pixels."
+    )
+    assert opened(encoded(Image.new("RGB", (MAX_EDGE, 1)))).size == (MAX_EDGE, 1)
 
 
 def test_a_gif_frame_larger_than_its_screen_counts() -> None:

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from backends.base import Array, PackageError, TensorSpec
 from gateway.errors import EngineFailure
-from gateway.vision.encoder import Pixels, Span
+from gateway.vision.encoder import Pixels
+from gateway.vision.layout import Layout, Span, Tile
 from gateway.vision.qwen3_vl import Qwen3VL
-from gateway.vision.registry import Registry
 from tests.vision import reference
+from tests.vision.entries import encoder as entry_encoder
 from tests.vision.pictures import pattern
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -19,7 +21,7 @@ HIDDEN = 8
 
 
 def encoder(entry: str = "axgate-demo-96") -> Qwen3VL:
-    found = next(each for each in Registry.load().encoders if each.spec.name == entry)
+    found = entry_encoder(entry)
     assert isinstance(found, Qwen3VL)
     return found
 
@@ -44,7 +46,12 @@ def rows(value: float, num_tokens: int = 36) -> Array:
 
 
 def demo_pixels() -> Pixels:
-    return encoder().prepare(pattern(50, 40))
+    return prepared(pattern(50, 40))
+
+
+def prepared(picture: Image.Image, entry: str = "axgate-demo-96") -> Pixels:
+    (pixels,) = encoder(entry).prepare(picture).pixels
+    return pixels
 
 
 def golden(name: str) -> Any:
@@ -57,31 +64,9 @@ def layout_positions(layout: list[Any]) -> list[list[int]]:
         if isinstance(run, int):
             place += run
         else:
-            spans.append(Span(place, (run[0], run[1])))
+            spans.append(Span(place, Tile((run[0], run[1]))))
             place = spans[-1].stop
     return [list(map(int, row)) for row in encoder().positions(place, spans)]
-
-
-@pytest.mark.parametrize("case", golden("patches.json"))
-def test_patches_are_those_of_transformers(case: str) -> None:
-    entry, size = case.split()
-    width, height = map(int, size.split("x"))
-    data = encoder(entry).prepare(pattern(width, height)).data
-    assert reference.digest(data) == golden("patches.json")[case]
-
-
-@pytest.mark.parity
-def test_golden_patches_are_what_transformers_cuts_today() -> None:
-    specs = [each.spec for each in Registry.load().encoders]
-    assert reference.patch_digests(specs) == golden("patches.json")
-
-
-@pytest.mark.parity
-def test_every_patch_value_equals_that_of_transformers() -> None:
-    picture = pattern(33, 57)
-    np.testing.assert_array_equal(
-        encoder().prepare(picture).data, reference.patches(picture, encoder().spec), strict=True
-    )
 
 
 @pytest.mark.parametrize("name", reference.LAYOUTS)
@@ -105,29 +90,34 @@ def test_pictures_without_text_between_them_follow_each_other() -> None:
 
 
 def test_positions_are_what_the_device_takes() -> None:
-    positions = encoder().positions(40, [Span(2, (6, 6))])
+    positions = encoder().positions(40, [Span(2, Tile((6, 6)))])
     assert (positions.dtype, positions.shape) == (np.dtype(np.uint32), (3, 40))
 
 
 def test_a_prepared_picture_is_what_the_graph_takes() -> None:
     pixels = demo_pixels()
     given = TensorSpec("hidden_states", str(pixels.data.dtype), pixels.data.shape)
-    assert given == encoder().input_spec()
-    assert (pixels.grid, pixels.num_tokens, encoder().num_tokens_per_image) == ((6, 6), 36, 36)
+    assert given == encoder().graph_input
+
+
+def test_every_picture_is_one_tile_where_its_marker_stands() -> None:
+    layout = Layout("<|image_pad|>", (Tile((6, 6)),))
+    assert encoder().prepare(pattern(50, 40)).layout == layout
+    assert (encoder().smallest, encoder().largest) == (layout, layout)
+    assert layout.num_tokens == 36
 
 
 def test_the_digest_tells_pictures_apart_and_equal_ones_together() -> None:
     first, second = pattern(50, 40), pattern(50, 40)
-    assert encoder().prepare(first).digest == encoder().prepare(second).digest
+    assert prepared(first).digest == prepared(second).digest
     second.putpixel((25, 20), (0, 0, 0))
-    assert encoder().prepare(first).digest != encoder().prepare(second).digest
-    assert len(encoder().prepare(first).digest) == 16
+    assert prepared(first).digest != prepared(second).digest
+    assert len(prepared(first).digest) == 16
 
 
 def test_the_digest_tells_entries_apart() -> None:
-    spec = encoder().spec
-    twin = Qwen3VL(type(spec)(**{field: getattr(spec, field) for field in spec.__slots__} | {"name": "twin"}))
-    assert twin.prepare(pattern(9, 9)).digest != encoder().prepare(pattern(9, 9)).digest
+    (pixels,) = Qwen3VL("twin", encoder().spec, encoder().graph_input).prepare(pattern(9, 9)).pixels
+    assert pixels.digest != prepared(pattern(9, 9)).digest
 
 
 def test_features_are_picked_by_name_and_level() -> None:
