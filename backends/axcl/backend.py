@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backends.axcl.decoder import AxclDecoder
+from backends.axcl.description import Description, read_graphs
 from backends.axcl.graph import AxclGraph
 from backends.axcl.layers import KvWrite
 from backends.axcl.package import Package
 from backends.axcl.rt import Runtime, import_axcl
 from backends.axcl.selftest import choose_kv_write
 from backends.base import DeviceError
-from backends.emulator import Emulator
+from backends.emulator import ClockKind, Emulator, open_clock
 
 DeviceKind = Literal["auto", "card", "emulator"]
 
@@ -47,6 +48,13 @@ class AxclBackend:
         self._undo.callback(graph.close)
         return graph
 
+    def describe(self, package: Package) -> Description:
+        """What the package can do; its vision graph stays loaded. Raises PackageError and DeviceError, as
+        loading all of it would."""
+        layout, vocab_size = read_graphs(self._runtime, package)
+        vision = None if package.vision is None else self.graph(package.vision)
+        return Description(package, layout, vocab_size, vision)
+
     @property
     def emulated(self) -> bool:
         return self._emulated
@@ -60,8 +68,11 @@ class AxclBackend:
         self._undo.close()
 
 
-def open_backend(kind: DeviceKind, device_index: int, emulated_bytes: int) -> AxclBackend:
-    """The card at `device_index` of the device list, or an emulated one with `emulated_bytes` of memory.
+def open_backend(
+    kind: DeviceKind, device_index: int, emulated_bytes: int, emulated_clock: ClockKind = "compute"
+) -> AxclBackend:
+    """The card at `device_index` of the device list, or an emulated one with `emulated_bytes` of memory and
+    calls that take as long as `emulated_clock` says.
 
     `auto` takes the card if one answers and else the emulator, and says in the log which and why.
     """
@@ -72,4 +83,6 @@ def open_backend(kind: DeviceKind, device_index: int, emulated_bytes: int) -> Ax
             if kind == "card":
                 raise
             log.warning("no card, the emulated one takes its place: %s", reason)
-    return AxclBackend(Emulator(cmm_bytes=emulated_bytes), 0)
+    if emulated_clock != "compute":
+        log.info("the emulated card takes as long as a card with %s is recorded to take", emulated_clock)
+    return AxclBackend(Emulator(cmm_bytes=emulated_bytes, clock=open_clock(emulated_clock)), 0)

@@ -60,6 +60,7 @@ _HINTS = {
 }
 
 NO_DEVICE_MEMORY = 0x8030050C
+EXECUTE_FAIL = 0x8030070C
 
 
 def unsigned(ret: int) -> int:

@@ -5,13 +5,15 @@ from functools import cached_property
 
 import numpy as np
 
+from backends.axcl.embeddings import EmbeddingTable
 from backends.axcl.head import Head
+from backends.axcl.hints import check_window
 from backends.axcl.kvcache import AxclKVCache
 from backends.axcl.layers import KvWrite, Layer, Layers
 from backends.axcl.layout import LayerGroup
 from backends.axcl.package import Package
 from backends.axcl.rt import Buffer, Runtime
-from backends.base import Array, Chunk, DecoderInfo, Hidden, KVCache, PackageError
+from backends.base import Array, Chunk, DecoderInfo, Hidden, KVCache
 
 NO_ROWS = np.zeros(0, np.int64)
 
@@ -26,26 +28,17 @@ class AxclDecoder:
             self._layers = Layers(runtime, package.layers)
             undo.callback(self._layers.close)
             self._layout = self._layers.layout
+            check_window(package.config, self._layout.context_length)
             self._head = Head(runtime, package.post, self._layout.hidden_size)
             undo.callback(self._head.close)
-            self._table = _embedding_table(package, self._layout.hidden_size, self._head.vocab_size)
+            self._table = EmbeddingTable(package.embeddings, self._layout.hidden_size)
+            self._table.check(self._head.vocab_size)
             self._undo = undo.pop_all()
 
     @cached_property
     def info(self) -> DecoderInfo:
-        layout = self._layout
-        return DecoderInfo(
-            num_layers=len(self._layers.all),
-            vocab_size=self._head.vocab_size,
-            hidden_size=layout.hidden_size,
-            kv_dim=layout.kv_dim,
-            context_length=layout.context_length,
-            prefill_chunk=layout.chunk,
-            prefill_history=layout.prefill_history,
-            index_rows=layout.prefill[0].index_rows if layout.prefill else 1,
-            cache_bytes=self._layers.cache_shape.nbytes,
-            cache_row_bytes=2 * len(self._layers.all) * self._layers.cache_shape.row_bytes,
-        )
+        cache_bytes = self._layers.cache_shape.nbytes
+        return self._layout.info(len(self._layers.all), self._head.vocab_size, cache_bytes)
 
     @property
     def kv_write(self) -> KvWrite:
@@ -59,8 +52,7 @@ class AxclDecoder:
         return AxclKVCache(self._runtime, self._layers.cache_shape)
 
     def embed(self, token_ids: Array) -> Array:
-        rows: Array = self._table[token_ids]
-        return rows
+        return self._table[token_ids]
 
     def chunk_size(self, length: int, num_remaining: int) -> int:
         layout = self._layout
@@ -104,11 +96,15 @@ class AxclDecoder:
     def _group(self, length: int, chunk: Chunk) -> LayerGroup:
         """The smallest group that fits: its cost follows the history it could see, not the one it does see.
 
-        Decode groups have a single index row, so a lone picture token, which differs in its rows, is
+        Where decode groups have a single index row, a lone picture token, which differs in its rows, is
         prefilled.
         """
-        flat = self.info.index_rows == 1 or bool((chunk.positions == chunk.positions[0]).all())
-        groups = self._layout.decode if chunk.num_tokens == 1 and flat else self._layout.prefill
+        layout = self._layout
+        single = chunk.num_tokens == 1 and (
+            layout.decode[0].index_rows == layout.index_rows
+            or bool((chunk.positions == chunk.positions[0]).all())
+        )
+        groups = layout.decode if single else layout.prefill
         last = None
         for group in groups:
             if length <= group.history and chunk.num_tokens <= group.chunk:
@@ -146,14 +142,3 @@ class AxclDecoder:
         self._runtime.download(hidden, part)
         hidden[rows - first] = (hidden[rows - first].astype(np.float32) + features).astype(hidden.dtype)
         self._runtime.upload(part, hidden)
-
-
-def _embedding_table(package: Package, hidden_size: int, vocab_size: int) -> Array:
-    """(rows, hidden) bfloat16, left on disk and paged in as rows are used."""
-    size, name = package.embeddings.stat().st_size, package.embeddings.name
-    if size % (2 * hidden_size):
-        raise PackageError(f"{name} has {size} bytes, not a whole number of rows of {hidden_size} bf16")
-    table: Array = np.memmap(package.embeddings, np.dtype("bfloat16"), "r").reshape(-1, hidden_size)
-    if len(table) < vocab_size:
-        raise PackageError(f"{name} has {len(table)} rows, but the head knows {vocab_size} tokens")
-    return table

@@ -20,6 +20,8 @@ class AxclGraph:
             undo.callback(runtime.unload, self._model)
             if len(self._model.groups) != 1:
                 raise PackageError(f"{path.name} has {len(self._model.groups)} shape groups, expected one")
+            if not (self.inputs and self.outputs):
+                raise PackageError(f"{path.name} has no {'outputs' if self.inputs else 'inputs'}")
             self._io = runtime.create_io(self._model)
             undo.callback(runtime.destroy_io, self._io)
             self._inputs = [self._allocate(undo, tensor) for tensor in self.inputs]

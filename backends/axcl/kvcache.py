@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backends.axcl.layout import LayerLayout
 from backends.axcl.rt import PAGE, Buffer, Runtime
 from backends.base import Array
 
@@ -15,6 +16,10 @@ class CacheShape:
     num_layers: int
     rows: int
     row_bytes: int
+
+    @classmethod
+    def of(cls, layout: LayerLayout, num_layers: int) -> "CacheShape":
+        return cls(num_layers, layout.cache_rows, 2 * layout.kv_dim)
 
     @property
     def region_bytes(self) -> int:

@@ -11,8 +11,9 @@ from enum import Enum
 from pathlib import Path
 
 from backends.axcl.kvcache import AxclKVCache, CacheShape
-from backends.axcl.layout import LayerGroup, check_same, read_layout
+from backends.axcl.layout import LayerGroup, read_layout
 from backends.axcl.rt import Buffer, Model, Runtime
+from backends.axcl.signature import check_same
 from backends.axcl.staging import Staging
 
 
@@ -52,7 +53,7 @@ class Layers:
             self.layout = read_layout(self.all[0].model)
             for layer in self.all[1:]:
                 check_same(layer.model, self.all[0].model)
-            self.cache_shape = CacheShape(len(self.all), self.layout.cache_rows, 2 * self.layout.kv_dim)
+            self.cache_shape = CacheShape.of(self.layout, len(self.all))
             self._decode = self._lane(undo, self.layout.decode)
             self._prefill = self._lane(undo, self.layout.prefill) if self.layout.prefill else self._decode
             rows = self.layout.chunk * self.cache_shape.row_bytes

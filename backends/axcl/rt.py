@@ -15,6 +15,7 @@ All calls of one `Runtime` belong to the thread that opened it: AXCL binds conte
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +80,15 @@ class Model:
     groups: tuple[Group, ...]
 
 
+def log_file() -> Path:
+    """Where the card's library logs to: where this user may write, because the default one belongs to whoever
+    came first."""
+    return Path(gettempdir()) / f"axgate-axcl-{os.getuid()}.log"
+
+
 def _config() -> str:
-    """JSON text, because V3.10 ignores a path; warnings (3) and worse only; the log file where this user may
-    write, because the default one belongs to whoever came first."""
-    log = Path(gettempdir()) / f"axgate-axcl-{os.getuid()}.log"
-    return json.dumps({"log": {"host": {"path": str(log), "level": 3}, "device": {"level": 3}}})
+    """JSON text, because V3.10 ignores a path; warnings (3) and worse only."""
+    return json.dumps({"log": {"host": {"path": str(log_file()), "level": 3}, "device": {"level": 3}}})
 
 
 def import_axcl() -> Any:  # noqa: ANN401 - pyAXCL has no types
@@ -176,21 +181,36 @@ class Runtime:
         return None if self._free_at_start is None else self._free_at_start - self._used
 
     def _free_bytes(self) -> int | None:
-        # Asked once, before anything is loaded: the library resets the device's binding inside this call.
+        properties = self.properties()
+        return None if properties is None else int(properties["free_cmm_size"]) << 10
+
+    # the card
+
+    @property
+    def library_version(self) -> str | None:
+        *numbers, ret = self._rt.get_version()
+        return ".".join(map(str, numbers)) if ret == codes.SUCCESS else None
+
+    def properties(self) -> Mapping[str, Any] | None:
+        """What the card says of itself (axclrtDeviceProperties); None where the library cannot tell (pyAXCL
+        before 3.10). Takes seconds, and only while nothing is loaded is it known to do no harm: the library
+        runs shell commands on the card and resets the device's binding."""
         if not hasattr(self._rt, "get_device_properties"):
             return None
         properties, ret = self._rt.get_device_properties(self.device_id)
         self._check("set_current_context", self._rt.set_current_context(self._context))
-        return None if ret != codes.SUCCESS else int(properties["free_cmm_size"]) << 10
+        return properties if ret == codes.SUCCESS else None
 
     # models
 
     def load(self, path: Path) -> Model:
         """Load one compiled graph; raises DeviceError, or DeviceMemoryError when the card has no room."""
         model_id, ret = self._rt.engine_load_from_file(str(path))
-        self._check(f"engine_load_from_file({path.name})", ret)
-        if not model_id:
-            raise DeviceError("engine_load_from_file", codes.SUCCESS, f"{path.name} is not a compiled model")
+        call = f"engine_load_from_file({path.name})"
+        if codes.unsigned(ret) == codes.EXECUTE_FAIL or (ret == codes.SUCCESS and not model_id):
+            detail = "it is no compiled model that this device takes: cut off, damaged, or for another chip"
+            raise DeviceError(call, codes.unsigned(ret), detail)
+        self._check(call, ret)
         with ExitStack() as undo:
             undo.callback(self._rt.engine_unload, model_id)
             context = self._value("engine_create_context", self._rt.engine_create_context(model_id))

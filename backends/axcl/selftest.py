@@ -16,6 +16,10 @@ from backends.base import Chunk, DeviceError
 log = logging.getLogger(__name__)
 
 
+class SelfTestError(DeviceError):
+    """The card answers, but what it computes cannot be trusted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One way's run: whether its logits and cache rows equal the vendor's to the bit, and how long it
@@ -64,7 +68,7 @@ def _run(decoder: AxclDecoder, kv_write: KvWrite) -> tuple[bytes, float]:
             hidden = decoder.decode(cache, token_id, cache.length)
             seen.append(decoder.logits(hidden))
         if not all(np.isfinite(logits).all() for logits in seen):
-            raise DeviceError("self-test", codes.SUCCESS, "the model gives logits that are not finite")
+            raise SelfTestError("self-test", codes.SUCCESS, "the model gives logits that are not finite")
         seen.append(cache.save())
         return b"".join(array.tobytes() for array in seen), time.perf_counter() - started
     finally:

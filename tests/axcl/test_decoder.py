@@ -1,55 +1,19 @@
 """The decode loop on the emulated card: every way of driving it must give the same tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from backends.axcl.backend import AxclBackend
-from backends.axcl.decoder import AxclDecoder
 from backends.axcl.kvcache import AxclKVCache
 from backends.axcl.layers import KvWrite
 from backends.axcl.package import Package
-from backends.base import Array, Chunk, DeviceMemoryError, Hidden
+from backends.base import Array, Chunk, DeviceMemoryError
 from backends.emulator import Emulator
+from tests.axcl.driving import answer, chunk, extended, greedy, prefilled
 from tests.packages import CHUNK, CONTEXT, HISTORIES, free_bytes, opened, text_package, vision_package
 
-IDS = np.arange(200) * 37 % 500 + 7
 PACKAGES = [vision_package, text_package]
-
-
-def chunk(decoder: AxclDecoder, start: int, stop: int) -> Chunk:
-    positions = np.tile(np.arange(start, stop, dtype=np.uint32), (3, 1))
-    return Chunk(decoder.embed(IDS[start:stop]), positions, np.zeros(0, np.int64), ())
-
-
-def prefilled(decoder: AxclDecoder, num_tokens: int, sizes: Sequence[int] = ()) -> tuple[AxclKVCache, Hidden]:
-    """A cache with the first ids of IDS, in chunks of these sizes, then of the decoder's choice."""
-    cache = decoder.new_cache()
-    return cache, extended(decoder, cache, num_tokens, sizes)
-
-
-def extended(decoder: AxclDecoder, cache: AxclKVCache, num_tokens: int, sizes: Sequence[int] = ()) -> Hidden:
-    wanted = list(sizes)
-    hidden = Hidden(0)
-    while cache.length < num_tokens:
-        size = wanted.pop(0) if wanted else decoder.chunk_size(cache.length, num_tokens - cache.length)
-        hidden = decoder.prefill(cache, chunk(decoder, cache.length, cache.length + size))
-    return hidden
-
-
-def greedy(decoder: AxclDecoder, cache: AxclKVCache, hidden: Hidden, num_tokens: int = 12) -> list[int]:
-    tokens: list[int] = []
-    while True:
-        tokens.append(int(decoder.logits(hidden).argmax()))
-        if len(tokens) == num_tokens:
-            return tokens
-        hidden = decoder.decode(cache, tokens[-1], cache.length)
-
-
-def answer(backend: AxclBackend, package: Package, kv_write: KvWrite = KvWrite.DIRECT) -> list[int]:
-    decoder = backend.decoder(package, kv_write)
-    return greedy(decoder, *prefilled(decoder, 21))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
