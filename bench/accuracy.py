@@ -1,9 +1,9 @@
-"""How often the demo model is right, asked through the gateway about pictures it never saw.
+"""How often a demo model is right, asked through the gateway about pictures it never saw.
 
-    python -m bench.accuracy [--pictures 200] [--size 96] [--url http://127.0.0.1:8080/v1]
+    python -m bench.accuracy [--model axgate-demo] [--pictures 200] [--size 96] [--url http://127.0.0.1:8080/v1]
 
 Exact match of greedy answers, per task, on generated examples (see training/). Without --url it starts a
-gateway with the demo model on the emulated card. Tasks with `(unseen)` are about words that training never
+gateway with the demo models on the emulated card. Tasks with `(unseen)` are about words that training never
 shows.
 """
 
@@ -21,6 +21,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from gateway.demo import MODEL_NAME
 from tests.served import served, user
 from training.examples import examples
 from training.questions import Kind, Question
@@ -51,10 +52,11 @@ def questions(
                 yield question, example.pictures
 
 
-def measure(base_url: str, num_pictures: int, size: int = 96, seed: int = SEED) -> dict[str, Score]:
+def measure(
+    base_url: str, num_pictures: int, size: int = 96, seed: int = SEED, model: str = MODEL_NAME
+) -> dict[str, Score]:
     """Task -> score, eight questions at a time."""
     client = OpenAI(base_url=base_url, api_key="none")
-    model = client.models.list().data[0].id
 
     def ask(asked: tuple[Question, tuple[Image.Image, ...]]) -> tuple[Question, str]:
         question, pictures = asked
@@ -75,7 +77,8 @@ def measure(base_url: str, num_pictures: int, size: int = 96, seed: int = SEED) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Accuracy of the demo model, through the gateway.")
+    parser = argparse.ArgumentParser(description="Accuracy of a demo model, through the gateway.")
+    parser.add_argument("--model", default=MODEL_NAME, help="which one (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=200, help="examples per kind (default: %(default)s)")
     parser.add_argument("--size", type=int, default=96, help="pixels a side (default: %(default)s)")
     parser.add_argument("--url", help="base URL of a running gateway")
@@ -84,7 +87,7 @@ def main() -> None:
     start = perf_counter()
     with ExitStack() as stack:
         base_url = options.url or stack.enter_context(served()).base_url
-        scores = measure(base_url, options.pictures, options.size)
+        scores = measure(base_url, options.pictures, options.size, model=options.model)
     shown = Table("task", "right", "of", "share")
     for task, score in sorted(scores.items()):
         shown.add_row(task, str(score.num_right), str(score.num_asked), f"{score.share:.1%}")

@@ -9,6 +9,7 @@ asynchronous execution, dynamic batches, cached and host allocations: decoding h
 
 from collections.abc import Iterable
 
+from backends.emulator.clock import Clock, ClockKind, RecordedClock, open_clock
 from backends.emulator.counters import Counters
 from backends.emulator.device_calls import DeviceCalls
 from backends.emulator.engine_calls import EngineCalls
@@ -16,10 +17,21 @@ from backends.emulator.faults import Faults
 from backends.emulator.io_calls import IoCalls
 from backends.emulator.memory_calls import MemoryCalls
 from backends.emulator.process import Process
+from backends.emulator.recorded import Recorded, recorded_models
 from backends.emulator.refused import DEVICE_OPEN, Refused
 from backends.emulator.surface import Calls, answers, ret_only, unsigned
 
-__all__ = ["Counters", "Emulator", "Faults"]
+__all__ = [
+    "Clock",
+    "ClockKind",
+    "Counters",
+    "Emulator",
+    "Faults",
+    "Recorded",
+    "RecordedClock",
+    "open_clock",
+    "recorded_models",
+]
 
 
 class Runtime(DeviceCalls, MemoryCalls, EngineCalls, IoCalls):
@@ -29,13 +41,16 @@ class Runtime(DeviceCalls, MemoryCalls, EngineCalls, IoCalls):
 class Emulator(Calls):
     """One process and its cards: `devices` are PCI bus numbers, each card has `cmm_bytes` of memory (as an
     8 GB card by default; it costs nothing until it is used). Without devices it is a host without a driver.
+    How long calls take is up to `clock`, by default as long as this machine computes.
 
     counters: what was called, and what of it crossed PCIe
     faults:   what shall go wrong next
     """
 
-    def __init__(self, devices: Iterable[int] = (129,), cmm_bytes: int = 7040 << 20) -> None:
-        super().__init__(Process(devices, cmm_bytes))
+    def __init__(
+        self, devices: Iterable[int] = (129,), cmm_bytes: int = 7040 << 20, clock: Clock | None = None
+    ) -> None:
+        super().__init__(Process(devices, cmm_bytes, clock or Clock()))
         self.rt = Runtime(self._process)
 
     @property

@@ -52,6 +52,11 @@ class Card:
             raise Refused(ENGINE_ILLEGAL_PARAM)
         return self._models[model_id][0]
 
+    @property
+    def num_layers(self) -> int:
+        """How many of the models are layers of a language model."""
+        return sum(model.groups[0].is_layer for model, _ in self._models.values())
+
     def unload(self, model_id: int) -> None:
         self.model(model_id)
         _, address = self._models.pop(model_id)

@@ -126,7 +126,9 @@ class EngineCalls(Calls):
     def engine_execute(self, model_id: int, context_id: int, group: int, io: int) -> int:
         model, context, shape_group = unsigned(model_id, 64), unsigned(context_id, 64), unsigned(group, 32)
         buffers = self._process.ios[pointer(io)]
-        self._process.reach_card("engine_execute").execute(model, context, shape_group, buffers)
+        card = self._process.reach_card("engine_execute")
+        card.execute(model, context, shape_group, buffers)
+        self._process.clock.execute(buffers.model.groups[shape_group], card.num_layers)
         return 0
 
     def _model(self, call: str, model_id: int) -> Model:

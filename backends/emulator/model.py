@@ -9,6 +9,8 @@ the first prefill group). `axgate.compiler` is a version in free text.
 import json
 import logging
 from dataclasses import dataclass
+from operator import index
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.base import TensorSpec
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 log = logging.getLogger(__name__)
+
+GROUPS = "axgate.groups"
+TAIL_BYTES = 1 << 20
+"""Metadata are the last that is written to a file."""
 
 # TensorProto.DataType
 ONNX_TYPES = {
@@ -41,6 +47,15 @@ class Group:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
+    @property
+    def is_layer(self) -> bool:
+        return {"indices", "mask"} <= {tensor.name for tensor in self.inputs}
+
+    @property
+    def is_head(self) -> bool:
+        """A row of hidden values is all it takes; pixels are never bfloat16."""
+        return [tensor.dtype for tensor in self.inputs] == ["bfloat16"]
+
 
 class Model:
     """One onnxruntime session serves all groups. `source` is a path or the bytes of the file; raises Refused,
@@ -56,7 +71,7 @@ class Model:
         try:
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
             metadata = self._session.get_modelmeta().custom_metadata_map
-            self.groups = tuple(_group(group) for group in json.loads(metadata["axgate.groups"]))
+            self.groups = tuple(_group(group) for group in json.loads(metadata[GROUPS]))
         except Exception as error:  # those of onnxruntime have nothing in common but this
             log.warning("not a model of the emulated card: %s", error)
             raise Refused(ENGINE_EXECUTE_FAIL) from error
@@ -67,6 +82,13 @@ class Model:
 
     def bind(self, group: int) -> "Binding":
         return Binding(self._session, self.groups[group])
+
+
+def is_emulated(path: Path) -> bool:
+    """Whether a file was made for the emulated card, told by its end alone. Raises OSError."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        return GROUPS.encode() in stream.read()
 
 
 class Binding:
@@ -98,5 +120,7 @@ def _group(group: dict[str, Any]) -> Group:
 
 
 def _tensor(tensor: dict[str, Any]) -> Tensor:
-    shape = tuple(tensor["shape"])
+    shape = tuple(map(index, tensor["shape"]))
+    if tensor["dtype"] not in ONNX_TYPES:
+        raise ValueError(f"tensor {tensor['name']} is of the unknown type {tensor['dtype']}")
     return Tensor(tensor["name"], tensor["dtype"], shape, tuple(tensor.get("feed", shape)))

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable
 
 from backends.emulator.card import Card
+from backends.emulator.clock import Clock
 from backends.emulator.counters import Counters
 from backends.emulator.faults import Faults
 from backends.emulator.handles import Handles
@@ -32,9 +33,10 @@ class Process:
     host: they outlast their model and the card.
     """
 
-    def __init__(self, devices: Iterable[int], cmm_bytes: int) -> None:
+    def __init__(self, devices: Iterable[int], cmm_bytes: int, clock: Clock) -> None:
         self.cards = {device_id: Card(device_id, cmm_bytes) for device_id in devices}
         self.initialized = False
+        self.clock = clock
         self.counters = Counters()
         self.faults = Faults()
         self.contexts = Handles[Card]("context", 0x5510_0000_0010)
@@ -52,6 +54,7 @@ class Process:
         self.counters.round_trips[name] += 1
         if num_bytes:
             self.counters.num_bytes[name] += num_bytes
+        self.clock.round_trip(name, num_bytes)
         self.faults.before_round_trip()
 
     def reach_card(self, name: str, num_bytes: int = 0) -> Card:

@@ -35,6 +35,8 @@ def answers(
                 return body(self, *args, **kwargs)
             except Refused as refused:
                 return refusal(refused.ret)
+            finally:
+                self._process.clock.answer()
 
         return call
 
