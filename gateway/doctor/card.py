@@ -1,0 +1,166 @@
+"""Does the card answer, does it keep what it is given, and how far away is it."""
+
+from time import perf_counter
+
+from backends.axcl.measure import bandwidth, copies_agree, round_trip_ms
+from backends.axcl.monitor import UNKNOWN, told_by_library, told_by_tool
+from backends.axcl.rt import Runtime, import_axcl
+from backends.base import DeviceError
+from backends.emulator import Emulator
+from gateway.doctor.finding import Finding, Number, failed, fine, skipped, warning
+from gateway.doctor.patient import Patient
+
+MB = 10**6
+SIZES = (64 << 10, 1 << 20, 16 << 20)
+COPY_BYTES = 1 << 20
+SLOW_ROUND_TRIP_MS = 0.6  # published: 0.1 to 0.2 tuned, 0.3 to 0.5 untuned (cm3588-ax650n-pcie-tuning)
+SLOW_LINK = 200 * MB  # bytes/s; a PCIe Gen2 lane carries 500 MB/s at most
+HOT_C = 90.0  # the hardware resets itself at 120 °C
+LEAST_FREE_SHARE = 0.9
+LEAK_BYTES = 1 << 20
+
+FREE_CMM = (
+    "If no program uses the card, one that died has left it: axcl-smi reboot gives it back. "
+    "Else stop the others."
+)
+REBOOT = "axcl-smi reboot, then modprobe -r axcl_host && modprobe axcl_host, then a power cycle."
+
+
+def binding(patient: Patient) -> Finding:
+    if patient.orders.device == "emulator":
+        patient.axcl = Emulator()
+        return fine("the emulated card takes pyAXCL's place")
+    try:
+        patient.axcl = import_axcl()
+    except DeviceError as reason:
+        return failed(
+            reason.detail, "Install the wheel that matches axclhost into the environment of axgate."
+        )
+    return fine("pyAXCL and its libraries can be imported")
+
+
+def opened(patient: Patient) -> Finding:
+    """init with JSON text, the device list, a context of this thread's own, the NPU unpartitioned."""
+    started_s = perf_counter()
+    patient.runtime = runtime = Runtime(patient.axcl, patient.orders.device_index)
+    patient.undo.callback(runtime.close)
+    seconds = perf_counter() - started_s
+    told = f"card {patient.orders.device_index} is on PCI bus {runtime.device_id}, opened in {seconds:.1f} s"
+    numbers = {"bus": runtime.device_id, "library": runtime.library_version, "seconds": round(seconds, 3)}
+    told += f", library {runtime.library_version or 'of unknown version'}, NPU unpartitioned"
+    return fine(told, **numbers)
+
+
+def log_written(patient: Patient) -> Finding:
+    """Whether the library took the JSON text it was initialised with."""
+    log = patient.machine.log
+    if patient.machine.path(log).is_file():
+        return fine(f"the library took the JSON text: it logs to {log.name}")
+    return warning(
+        f"the library made no {log.name}: it may have ignored the JSON text it was initialised with",
+        "Its log is then /tmp/axcl/axcl_logs.txt. Say so in an issue, with the versions.",
+    )
+
+
+def memory(patient: Patient) -> Finding:
+    started_s = perf_counter()
+    vitals = told_by_library(patient.runtime.properties())
+    patient.cmm_free_bytes = vitals.cmm_free_bytes
+    if vitals.cmm_bytes is None or vitals.cmm_free_bytes is None:
+        return skipped("this version of pyAXCL cannot tell the card's memory (3.10 can)")
+    seconds = perf_counter() - started_s
+    told = (
+        f"{vitals.cmm_free_bytes >> 20} of {vitals.cmm_bytes >> 20} MiB of CMM free, asked in {seconds:.1f} s"
+    )
+    numbers = {
+        "cmm_bytes": vitals.cmm_bytes,
+        "cmm_free_bytes": vitals.cmm_free_bytes,
+        "firmware": vitals.firmware,
+        "seconds": round(seconds, 3),
+    }
+    if vitals.cmm_free_bytes < LEAST_FREE_SHARE * vitals.cmm_bytes:
+        return warning(f"{told}: somebody holds the rest", FREE_CMM, **numbers)
+    return fine(told, **numbers)
+
+
+def temperature(patient: Patient) -> Finding:
+    vitals = told_by_library(patient.runtime.properties())
+    if vitals.temperature_c is None:
+        return skipped("this version of pyAXCL cannot tell the temperature (3.10 can)")
+    told = f"{vitals.temperature_c:.0f} °C, NPU {vitals.npu_load:.0%}, CPU {vitals.cpu_load:.0%}"
+    numbers = {
+        "temperature_c": vitals.temperature_c,
+        "npu_load": vitals.npu_load,
+        "cpu_load": vitals.cpu_load,
+    }
+    if vitals.temperature_c >= HOT_C:
+        return warning(f"{told}; at 120 °C the card resets itself", "Cool the card.", **numbers)
+    return fine(told, **numbers)
+
+
+def copies(patient: Patient) -> Finding:
+    """Through the context that was bound before the card was asked for its properties."""
+    if copies_agree(patient.runtime, COPY_BYTES):
+        return fine(f"{COPY_BYTES >> 20} MiB up, across and down come back as they were")
+    return failed(
+        f"{COPY_BYTES >> 20} MiB up, across and down come back changed, or fresh memory is not zero",
+        f"The link or the card's memory is at fault: check seating and power. {REBOOT}",
+    )
+
+
+def round_trip(patient: Patient) -> Finding:
+    ms = round_trip_ms(patient.runtime)
+    told = f"{ms:.3f} ms for a copy of next to nothing"
+    if ms > SLOW_ROUND_TRIP_MS:
+        cure = "See `governor` and `link`: every layer of every token waits for one."
+        return warning(f"{told}; 0.1 to 0.5 ms is usual", cure, ms=round(ms, 4))
+    return fine(told, ms=round(ms, 4))
+
+
+def rates(patient: Patient) -> Finding:
+    measured = [bandwidth(patient.runtime, size) for size in SIZES]
+    best = measured[-1]
+    told = (
+        f"{best.up / MB:.0f} MB/s to the card, {best.down / MB:.0f} MB/s from it, "
+        f"{best.across / MB:.0f} MB/s on it, in pieces of {best.size >> 20} MiB"
+    )
+    numbers: dict[str, list[Number]] = {
+        "sizes": [each.size for each in measured],
+        "up_mb_s": [round(each.up / MB, 1) for each in measured],
+        "down_mb_s": [round(each.down / MB, 1) for each in measured],
+        "across_mb_s": [round(each.across / MB, 1) for each in measured],
+    }
+    if min(best.up, best.down) < SLOW_LINK:
+        cure = "See `link`; a riser, or a lane of the first generation, halves it."
+        return warning(f"{told}: slow even for one lane", cure, **numbers)
+    return fine(told, **numbers)
+
+
+def smi(patient: Patient) -> Finding:
+    """Beside this process, as beside a gateway that runs."""
+    tool = patient.orders.smi
+    vitals = told_by_tool(patient.runtime.device_id, tool)
+    if vitals == UNKNOWN:
+        return warning(
+            f"{tool.name} tells nothing of this card",
+            f"It is {tool} of axclhost. Without it temperature and load are unknown while axgate runs.",
+        )
+    assert vitals.cmm_bytes is not None
+    assert vitals.cmm_free_bytes is not None
+    told = f"{tool.name} tells {vitals.temperature_c:.0f} °C, {vitals.cmm_free_bytes >> 20} MiB of CMM free"
+    return fine(told, temperature_c=vitals.temperature_c, cmm_free_bytes=vitals.cmm_free_bytes)
+
+
+def given_back(patient: Patient) -> Finding:
+    """Everything is closed in order, and opened once more to see what is left."""
+    patient.undo.close()
+    if patient.cmm_free_bytes is None:
+        return fine("closed in order")
+    runtime = Runtime(patient.axcl, patient.orders.device_index)
+    patient.undo.callback(runtime.close)
+    left = told_by_library(runtime.properties()).cmm_free_bytes
+    patient.undo.close()
+    if left is None or left >= patient.cmm_free_bytes - LEAK_BYTES:
+        return fine("closed in order; all memory is back")
+    lost = patient.cmm_free_bytes - left
+    return warning(f"{lost >> 20} MiB of CMM did not come back", FREE_CMM, lost_bytes=lost)

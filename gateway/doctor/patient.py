@@ -1,0 +1,42 @@
+"""What is examined: the machine, its card, and a model on it. Lives in the process that may hang."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from backends.axcl.decoder import AxclDecoder
+from backends.axcl.package import Package
+from backends.axcl.rt import Runtime
+from gateway.doctor.machine import Machine
+
+DeviceKind = Literal["card", "emulator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What shall be examined. Without `model`, nothing is run on the NPU. `smi` is the path of axcl-smi."""
+
+    machine: Machine
+    device: DeviceKind
+    device_index: int
+    model: Path | None
+    smi: Path
+
+
+class Patient:
+    """What one check opens is there for the next; `undo` gives all of it back."""
+
+    axcl: Any  # pyAXCL has no types
+    runtime: Runtime
+    package: Package
+    decoder: AxclDecoder
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self.undo = ExitStack()
+        self.cmm_free_bytes: int | None = None  # before anything was loaded; None where nobody can tell
+
+    @property
+    def machine(self) -> Machine:
+        return self.orders.machine

@@ -1,0 +1,269 @@
+"""Every check of the card, on emulated ones that are well and that are not."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+
+from backends.axcl.rt import Runtime
+from backends.base import DeviceError
+from backends.emulator import Emulator
+from gateway.doctor import card, running
+from gateway.doctor.machine import Machine
+from gateway.doctor.patient import Orders, Patient
+from tests.doctor.hosts import healthy
+from tests.packages import text_package, vision_package
+
+Examined = Callable[..., Patient]
+TABLE = """[11-08 20:36:34:240][E][axcl_smi][main][ 117]: device id: 129
+| AXCL-SMI  V3.10.2                              Driver  V3.10.2 |
+|    0  AX650N   V3.10.2 | 0000:03:00.0 | 153 MiB / 945 MiB |
+|   --   38C  -- / -- | 1%  0% | 18 MiB / 7040 MiB |
+"""
+
+
+@pytest.fixture
+def examined(tmp_path: Path) -> Iterator[Examined]:
+    """A patient with an open card."""
+    opened: list[Patient] = []
+
+    def build(axcl: Any, model: Path | None = None) -> Patient:
+        orders = Orders(healthy(tmp_path / str(len(opened))), "card", 0, model, tmp_path / "axcl-smi")
+        patient = Patient(orders)
+        patient.axcl = axcl
+        opened.append(patient)
+        assert card.opened(patient).status == "ok"
+        return patient
+
+    yield build
+    for patient in opened:
+        patient.undo.close()
+
+
+class Told:
+    """pyAXCL's module, but for what is said here of `axcl.rt`; None is a call that it does not have."""
+
+    def __init__(self, emulator: Emulator, **calls: Callable[..., Any] | None) -> None:
+        self.init, self.finalize, self.rt = emulator.init, emulator.finalize, _Runtime(emulator.rt, calls)
+
+
+class _Runtime:
+    def __init__(self, rt: Any, calls: dict[str, Callable[..., Any] | None]) -> None:
+        self._rt, self._calls = rt, calls
+
+    def __getattr__(self, name: str) -> Any:
+        call = self._calls.get(name, getattr(self._rt, name))
+        if call is None:
+            raise AttributeError(name)
+        return call
+
+
+def with_properties(emulator: Emulator, **changed: int) -> Told:
+    def properties(device_id: int) -> tuple[dict[str, Any], int]:
+        told, ret = emulator.rt.get_device_properties(device_id)
+        return told | changed, ret
+
+    return Told(emulator, get_device_properties=properties)
+
+
+def far_away(seconds: float) -> Told:
+    """A card on which every copy takes at least so long."""
+    emulator = Emulator()
+
+    def memcpy(target: int, source: int, size: int, kind: int) -> int:
+        sleep(seconds)
+        return int(emulator.rt.memcpy(target, source, size, kind))
+
+    return Told(emulator, memcpy=memcpy)
+
+
+def test_a_card_that_is_well_is_ok(examined: Examined) -> None:
+    patient = examined(Emulator(devices=(3,)))
+    found = [
+        check(patient)
+        for check in (
+            card.memory,
+            card.temperature,
+            card.copies,
+            card.round_trip,
+            card.rates,
+            card.given_back,
+        )
+    ]
+    assert [finding.status for finding in found] == ["ok"] * 6
+    assert found[0].found.startswith("7040 of 7040 MiB of CMM free, asked in ")
+    assert found[1].found == "45 °C, NPU 0%, CPU 0%"
+    assert found[2].found == "1 MiB up, across and down come back as they were"
+    assert found[4].numbers["sizes"] == [64 << 10, 1 << 20, 16 << 20]
+    assert found[5].found == "closed in order; all memory is back"
+
+
+def test_a_slow_way_to_the_card_is_told_with_the_numbers(
+    examined: Examined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "SIZES", (1 << 20,))
+    patient = examined(far_away(0.006))
+    trip, rates = card.round_trip(patient), card.rates(patient)
+    assert (trip.status, rates.status) == ("warning", "warning")
+    assert isinstance(trip.numbers["ms"], float)
+    assert 6 <= trip.numbers["ms"] < 60
+    for name in ("up_mb_s", "down_mb_s", "across_mb_s"):  # at most a mebibyte in 6 ms
+        assert rates.numbers[name] == pytest.approx([95], abs=80)
+    assert "governor" in trip.cure
+    assert "slow even for one lane" in rates.found
+    assert "`link`" in rates.cure
+
+
+def test_measuring_takes_no_memory_for_good(examined: Examined) -> None:
+    patient = examined(Emulator())
+    before = patient.runtime.free_bytes
+    for check in (card.copies, card.round_trip, card.rates):
+        check(patient)
+    assert patient.runtime.free_bytes == before
+
+
+def test_copies_that_change_are_told(examined: Examined) -> None:
+    emulator = Emulator()
+
+    def worn(target: int, source: int, size: int, kind: int) -> int:
+        ret = emulator.rt.memcpy(target, source, size, kind)
+        if kind == 2:
+            ctypes.memset(target + size // 2, 255, 1)
+        return ret
+
+    finding = card.copies(examined(Told(emulator, memcpy=worn)))
+    assert finding.status == "failed"
+    assert "come back changed" in finding.found
+    assert "seating" in finding.cure
+
+
+def test_a_card_that_is_hot_is_told(examined: Examined) -> None:
+    finding = card.temperature(examined(with_properties(Emulator(), temperature=93_500)))
+    assert (finding.status, finding.cure) == ("warning", "Cool the card.")
+    assert finding.found == "94 °C, NPU 0%, CPU 0%; at 120 °C the card resets itself"
+
+
+def test_memory_that_somebody_holds_is_told(examined: Examined) -> None:
+    finding = card.memory(examined(with_properties(Emulator(), free_cmm_size=1000 << 10)))
+    assert finding.status == "warning"
+    assert finding.found.startswith("1000 of 7040 MiB of CMM free, asked in ")
+    assert "axcl-smi reboot" in finding.cure
+
+
+def test_memory_that_does_not_come_back_is_told(examined: Examined) -> None:
+    answers = iter([7040 << 10, 7040 << 10, 7000 << 10, 7000 << 10])
+    emulator = Emulator()
+
+    def properties(device_id: int) -> tuple[dict[str, Any], int]:
+        told, ret = emulator.rt.get_device_properties(device_id)
+        return told | {"free_cmm_size": next(answers)}, ret
+
+    patient = examined(Told(emulator, get_device_properties=properties))
+    assert card.memory(patient).status == "ok"
+    finding = card.given_back(patient)
+    assert (finding.status, finding.found) == ("warning", "40 MiB of CMM did not come back")
+
+
+def test_what_an_old_library_cannot_tell_is_skipped(examined: Examined) -> None:
+    patient = examined(Told(Emulator(), get_device_properties=None))
+    assert [check(patient).status for check in (card.memory, card.temperature)] == ["skipped", "skipped"]
+    assert card.given_back(patient).found == "closed in order"
+
+
+def test_a_card_that_is_not_there_is_told_with_the_call(tmp_path: Path) -> None:
+    patient = Patient(Orders(Machine.here(), "card", 0, None, tmp_path))
+    patient.axcl = Emulator(devices=())
+    with pytest.raises(DeviceError, match="init: AXCL_ERR_DEVICE_OPEN"):
+        card.opened(patient)
+
+
+def test_a_library_that_ignores_the_json_text_is_told(examined: Examined) -> None:
+    patient = examined(Emulator())
+    assert card.log_written(patient).status == "ok"
+    patient.machine.path(patient.machine.log).unlink()
+    finding = card.log_written(patient)
+    assert finding.status == "warning"
+    assert "/tmp/axcl/axcl_logs.txt" in finding.cure
+
+
+def test_axcl_smi_is_asked(examined: Examined) -> None:
+    patient = examined(Emulator(devices=(3,)))
+    finding = card.smi(patient)
+    assert (finding.status, finding.found) == ("warning", "axcl-smi tells nothing of this card")
+    patient.orders.smi.write_text(f"#!/bin/sh\ncat <<'END'\n{TABLE}END\n")
+    patient.orders.smi.chmod(0o755)
+    finding = card.smi(patient)
+    assert (finding.status, finding.found) == ("ok", "axcl-smi tells 38 °C, 7022 MiB of CMM free")
+
+
+# --- a model
+
+
+def test_a_model_that_is_well_is_ok(examined: Examined) -> None:
+    patient = examined(Emulator(), vision_package().folder)
+    before = patient.runtime.free_bytes
+    names = ("package", "one_execute", "load", "self_test", "generate", "vision")
+    found = {name: getattr(running, name)(patient) for name in names}
+    assert {name: finding.status for name, finding in found.items()} == dict.fromkeys(names, "ok")
+    assert found["package"].numbers["num_layers"] == 4
+    assert "K_cache bfloat16" in found["one_execute"].found
+    assert found["load"].numbers["context_length"] == 63
+    assert found["self_test"].numbers == {"kv_write": "direct"}
+    assert found["generate"].numbers["chunk"] == 8
+    assert "hidden_states_out" in found["vision"].found
+    patient.undo.close()
+    assert patient.runtime.free_bytes == before
+
+
+def test_a_model_without_pictures_is_run_without(examined: Examined) -> None:
+    patient = examined(Emulator(), text_package().folder)
+    running.package(patient)
+    assert running.vision(patient).status == "skipped"
+
+
+def test_a_model_that_does_not_fit_is_told_with_the_numbers(examined: Examined) -> None:
+    patient = examined(Emulator(cmm_bytes=100 << 10), vision_package().folder)
+    finding = running.package(patient)
+    assert (finding.status, finding.numbers["free_bytes"]) == ("failed", 100 << 10)
+    assert finding.numbers["load_bytes"] == vision_package().load_bytes
+    assert "smaller model" in finding.cure
+
+
+def test_a_card_that_refuses_to_write_in_place_is_told(examined: Examined) -> None:
+    emulator = Emulator()
+    patient = examined(emulator, text_package().folder)
+    running.package(patient)
+    running.load(patient)
+    num_calls = emulator.counters.calls["engine_execute"]
+    running.self_test(patient)
+    third = (emulator.counters.calls["engine_execute"] - num_calls) * 2 // 3 + 1
+    emulator.faults.fail("engine_execute", 0x8030070C, nth=third)
+    finding = running.self_test(patient)
+    assert (finding.status, finding.numbers) == ("warning", {"kv_write": "copy"})
+    assert finding.found == ("K/V rows are written the copy way (vendor agrees, copy agrees, direct differs)")
+
+
+def test_logits_that_are_no_numbers_are_told(examined: Examined) -> None:
+    emulator = Emulator()
+
+    def torn(target: int, source: int, size: int, kind: int) -> int:
+        ret = emulator.rt.memcpy(target, source, size, kind)
+        if kind == 2:
+            ctypes.memset(target, 255, size)
+        return ret
+
+    patient = examined(Told(emulator, memcpy=torn), text_package().folder)
+    running.package(patient)
+    running.load(patient)
+    for check in (running.generate, running.one_execute):
+        finding = check(patient)
+        assert (finding.status, "not finite" in finding.found) == ("failed", True)
+
+
+def test_a_runtime_says_which_library_it_is() -> None:
+    runtime = Runtime(Emulator())
+    assert runtime.library_version == "3.10.2"
+    runtime.close()
