@@ -1,9 +1,11 @@
 """Puts the parts together: settings in, a running gateway out. Nothing is constructed anywhere else."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,19 +17,22 @@ from backends.base import DecoderInfo
 from backends.export import ExportOptions, export_package
 from gateway.api.door import Door
 from gateway.api.keys import ApiKey
-from gateway.api.models import Limits
+from gateway.api.models import Limits, Offer
 from gateway.api.routes import build_api
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.media import MediaFetcher, MediaLimits
 from gateway.chat.model import ChatModel
 from gateway.chat.template import ChatTemplate
 from gateway.chat.tokenizer import Tokenizer
-from gateway.demo import CHECKPOINT, MODEL_NAME
+from gateway.demo import CHECKPOINTS
 from gateway.engine.client import EngineClient
-from gateway.engine.messages import EngineInfo, WorkerConfig
+from gateway.engine.fleet import Fleet, Member
+from gateway.engine.messages import EngineInfo, Place, WorkerConfig
+from gateway.engine.room import Need
+from gateway.errors import GatewayError
 from gateway.logs import LogFormat
 from gateway.settings import Settings, SettingsError
-from gateway.vision.registry import Registry
+from gateway.vision.registry import AnyEncoder, Registry
 
 MEGA = 10**6
 
@@ -36,43 +41,64 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """`app` is the ASGI application."""
+    """`app` is the ASGI application; `filling` loads the models that the first request need not wait for."""
 
     app: ASGIApp
     door: Door
-    client: EngineClient
+    fleet: Fleet
+    filling: asyncio.Task[None]
 
     async def close(self) -> None:
         """Every request ends with an error that says so: one without an answer yet at once, the others with
-        the engine, whose end this waits for."""
+        the engines, whose end this waits for."""
+        self.filling.cancel()
         self.door.close()
-        await self.client.close()
+        await self.fleet.close()
 
 
 @asynccontextmanager
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    """A gateway with its engine running, as long as the block.
+    """A gateway with its first model loaded, as long as the block.
 
     Raises SettingsError, PackageError, RegistryError, ExportError or EngineFailure, each with a sentence for
     whoever starts the server.
     """
-    registry = Registry.load(settings.vision_models)
+    registry = Registry.load(settings.vision_models, settings.vision_entries)
     async with AsyncExitStack() as undo:
-        package = open_package(settings.model or _demo_package(settings, undo))
-        log.info("loading", extra={"facts": {"package": package.folder}})
-        client = EngineClient(_worker_config(settings, package), settings.max_waiting)
-        undo.push_async_callback(client.close)
-        await client.start()
-        model = _chat_model(settings, package, registry, client.info)
-        undo.callback(model.close)
+        packages = _packages(settings) if settings.model else _demo_packages(settings, undo)
+        fleet = _fleet(settings, packages)
+        undo.push_async_callback(fleet.close)
+        # Read now, so that a broken one is told to who starts the server and not to who asks the model.
+        tokenizers = {name: Tokenizer.load(package.tokenizer) for name, package in packages.items()}
+        offers = [
+            Offer(name, fleet, partial(_chat_model, settings, name, package, tokenizers[name], registry))
+            for name, package in packages.items()
+        ]
+        for offer in offers:
+            undo.callback(offer.close)
+        await fleet.start()
+        await offers[0].chat()
         limits = Limits(
             max_body_bytes=settings.max_body_mb * MEGA,
             max_image_bytes=settings.max_image_mb * MEGA,
             max_image_pixels=settings.max_image_megapixels * MEGA,
+            max_video_bytes=settings.max_video_mb * MEGA,
         )
-        door = Door(client.max_requests)
-        app = build_api(model, client, limits, door, _api_keys(settings), settings.cors_origins)
-        yield Gateway(app, door, client)
+        door = Door(lambda: fleet.num_sessions + settings.max_waiting)
+        app = build_api(offers, fleet, limits, door, _api_keys(settings), settings.cors_origins)
+        filling = asyncio.create_task(_fill(fleet, offers[1:]))
+        undo.callback(filling.cancel)
+        yield Gateway(app, door, fleet, filling)
+
+
+async def _fill(fleet: Fleet, offers: Sequence[Offer]) -> None:
+    """Load the other models in order, as far as they fit, while the first one answers."""
+    for offer in offers:
+        if await fleet.fill(offer.name):
+            try:
+                await offer.chat()
+            except GatewayError as reason:
+                log.error("%s", reason)
 
 
 def _api_keys(settings: Settings) -> list[ApiKey]:
@@ -84,46 +110,94 @@ def log_format(settings: Settings) -> LogFormat:
     return LogFormat(settings.log_level, settings.log_json)
 
 
-def _demo_package(settings: Settings, undo: AsyncExitStack) -> Path:
-    """The demo checkpoint as a package, for as long as it is needed: making it takes a tenth of a second."""
+def _packages(settings: Settings) -> dict[str, Package]:
+    """By the name of the model."""
+    packages: dict[str, Package] = {}
+    for entry in settings.model:
+        given, separator, folder = entry.partition("=")
+        named = separator and "/" not in given  # else the sign is part of a path
+        package = open_package(Path(folder.strip() if named else entry))
+        name = given.strip() if named else package.name
+        if name in packages:
+            raise SettingsError(
+                f"Two models are called {name}: {packages[name].folder} and {package.folder}. "
+                "Give one of them a name of its own with --model NAME=DIR."
+            )
+        packages[name] = package
+    return packages
+
+
+def _demo_packages(settings: Settings, undo: AsyncExitStack) -> dict[str, Package]:
+    """The demo checkpoints as packages, for as long as they are needed: making one takes a tenth of a
+    second."""
     if settings.device == "card":
         raise SettingsError(
-            "The demo model runs on the emulated card only; name a model for a card with --model."
+            "The demo models run on the emulated card only; name a model for a card with --model."
         )
-    folder = Path(undo.enter_context(TemporaryDirectory(prefix="axgate-"))) / MODEL_NAME
-    export_package(CHECKPOINT, folder, ExportOptions(), lambda *_: None)
-    return folder
+    folder = Path(undo.enter_context(TemporaryDirectory(prefix="axgate-")))
+    for name, checkpoint in CHECKPOINTS.items():
+        export_package(checkpoint, folder / name, ExportOptions(), lambda *_: None)
+    return {name: open_package(folder / name) for name in CHECKPOINTS}
 
 
-def _worker_config(settings: Settings, package: Package) -> WorkerConfig:
+def _fleet(settings: Settings, packages: Mapping[str, Package]) -> Fleet:
+    device = settings.device if settings.model else "emulator"
+    members = []
+    for name, package in packages.items():
+        client = EngineClient(_worker_config(settings, package, Place(device), len(packages)))
+        members.append(Member(name, client, Need(package.graph_bytes, None, package.load_bytes)))
+    return Fleet(members, device)
+
+
+def _worker_config(settings: Settings, package: Package, place: Place, num_models: int) -> WorkerConfig:
     return WorkerConfig(
         package=package.folder,
-        device="emulator" if settings.model is None else settings.device,
+        place=place,
         device_index=settings.device_index,
         kv_write=None if settings.kv_write == "auto" else KvWrite(settings.kv_write),
         emulated_bytes=settings.emulated_memory_mb * MEGA,
+        emulated_clock=settings.emulated_clock,
         max_sessions=settings.max_sessions,
-        max_saved_bytes=settings.host_cache_mb * MEGA,
-        max_feature_bytes=settings.feature_cache_mb * MEGA,
+        max_saved_bytes=settings.host_cache_mb * MEGA // num_models,
+        max_feature_bytes=settings.feature_cache_mb * MEGA // num_models,
         vision_models=settings.vision_models,
+        vision_entries=settings.vision_entries,
         log_format=log_format(settings),
     )
 
 
-def _chat_model(settings: Settings, package: Package, registry: Registry, info: EngineInfo) -> ChatModel:
-    tokenizer = Tokenizer.load(package.tokenizer)
-    media = MediaLimits(settings.max_image_mb * MEGA, settings.media_timeout_s)
+def _chat_model(
+    settings: Settings,
+    name: str,
+    package: Package,
+    tokenizer: Tokenizer,
+    registry: Registry,
+    info: EngineInfo,
+) -> ChatModel:
+    media = MediaLimits(
+        max_image_bytes=settings.max_image_mb * MEGA,
+        max_video_bytes=settings.max_video_mb * MEGA,
+        timeout_s=settings.media_timeout_s,
+    )
+    seen = info.vision_input
+    encoder = registry.find(info.prefix, seen, package.added_tokens) if seen else None
     return ChatModel(
-        name=settings.model_name or package.name,
+        name=name,
         tokenizer=tokenizer,
-        template=ChatTemplate.load(package.tokenizer, tokenizer.special_tokens, tokenizer.plain),
-        encoder=None if info.vision_input is None else registry.find(info.prefix, info.vision_input),
+        template=_template(package.tokenizer, tokenizer.special_tokens, encoder),
+        encoder=encoder,
         media=MediaFetcher(media, settings.allow_private_media),
         max_pixels=settings.max_image_megapixels * MEGA,
         context_length=info.decoder.context_length,
         image_reach=_image_reach(info.decoder),
-        defaults=GenerationDefaults.load(package.tokenizer, tokenizer),
+        defaults=GenerationDefaults.load(package.tokenizer, tokenizer, package.sampling),
     )
+
+
+def _template(folder: Path, variables: Mapping[str, str], encoder: AnyEncoder | None) -> ChatTemplate:
+    if encoder is None or encoder.spec.template is None:
+        return ChatTemplate.load(folder, variables)
+    return ChatTemplate.for_pictures(folder, variables, encoder.spec.marker, encoder.spec.template)
 
 
 def _image_reach(info: DecoderInfo) -> int:

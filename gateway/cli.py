@@ -1,4 +1,4 @@
-"""The command `axgate`: serve, demo, chat, models, export."""
+"""The command `axgate`: serve, demo, chat, models, inspect, doctor, export, recipe, pull."""
 
 import argparse
 import asyncio
@@ -12,35 +12,44 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from backends.base import PackageError
-from backends.export import ExportError, ExportOptions, export_package
+from backends.base import DeviceError, PackageError
+from backends.export import ExportError
 from gateway import __version__
 from gateway.app import log_format
 from gateway.demo.tour import invitation, tour
-from gateway.errors import GatewayError
+from gateway.doctor.command import doctor_arguments
+from gateway.errors import GatewayError, printable
+from gateway.exporting import export_arguments, recipe_arguments
+from gateway.hub.errors import PullError
+from gateway.inspection import inspect_arguments
 from gateway.logs import configure_logging
 from gateway.remote import Remote, RemoteError, image_part
 from gateway.server import AddressError, serving
 from gateway.settings import Settings, SettingsError, command_line, load
 from gateway.terminal import KEYS, Terminal
-from gateway.vision.registry import RegistryError
+from gateway.vision.registry import FAMILIES, RegistryError
 
 if TYPE_CHECKING:  # at run time argparse does not take a parameter
     Commands = argparse._SubParsersAction[ArgumentParser]
 
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
+FACTS = ("loaded", "context_length", "min_tokens_per_image", "max_tokens_per_image")
+"""What `axgate models` tells of a model besides its limits."""
+
+PUBLISHED = "The defaults are those of published Qwen3-VL packages."
 
 log = logging.getLogger(__name__)
 
 EXPECTED = (
     AddressError,
+    DeviceError,
     ExportError,
     GatewayError,
     OSError,
     PackageError,
+    PullError,
     RegistryError,
     RemoteError,
     SettingsError,
@@ -49,13 +58,16 @@ EXPECTED = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 done, 1 the demo was wrong, 2 not possible as asked, 130 interrupted."""
+    """The exit status: 0 done, 1 the demo was wrong, a package cannot be served or a check failed, 2 not
+    possible as asked, 130 interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options) or 0
     except EXPECTED as error:
-        print(f"axgate: {error}", file=sys.stderr)
+        print(f"axgate: {printable(str(error))}", file=sys.stderr)
         return 2
+    except asyncio.CancelledError:  # told to stop before it served, and everything is given back
+        return 0
     except KeyboardInterrupt:
         return 130
 
@@ -64,7 +76,17 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="axgate", description="Chat with pictures on AXERA AX650N cards.")
     parser.add_argument("--version", action="version", version=f"axgate {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_serve, _add_demo, _add_chat, _add_models, _add_export):
+    for add in (
+        _add_serve,
+        _add_demo,
+        _add_chat,
+        _add_models,
+        _add_inspect,
+        _add_doctor,
+        _add_export,
+        _add_recipe,
+        _add_pull,
+    ):
         add(commands)
     return parser
 
@@ -99,7 +121,7 @@ def _add_demo(commands: "Commands") -> None:
     parser = _add(
         commands,
         "demo",
-        "start the built-in model on an emulated card, ask it about two pictures, and keep serving",
+        "start the built-in models on an emulated card, ask them about two pictures, and keep serving",
         "Settings other than these come from the environment and the TOML file.",
     )
     parser.add_argument("--once", action="store_true", help="leave after the questions instead of serving on")
@@ -109,12 +131,12 @@ def _add_demo(commands: "Commands") -> None:
 
 async def _demo(once: bool, port: str | None) -> int:
     """The exit status."""
-    fixed = {"model": None, "model_name": None, "device": "emulator", "api_keys": (), "log_level": "warning"}
+    fixed = {"model": (), "device": "emulator", "api_keys": (), "log_level": "warning"}
     settings = load(fixed if port is None else fixed | {"port": port})
     configure_logging(log_format(settings))
     console = Console(highlight=False)
     start_s = monotonic()
-    console.print(f"axgate {__version__}: starting the demo model on an emulated card …")
+    console.print(f"axgate {__version__}: starting the demo models on an emulated card …")
     async with serving(settings) as server:
         console.print(f"Ready after {monotonic() - start_s:.1f} s at {server.base_url}")
         all_right = await asyncio.to_thread(tour, server.base_url, console)
@@ -156,18 +178,32 @@ def _chat(options: Namespace) -> None:
 def _add_models(commands: "Commands") -> None:
     parser = _add(commands, "models", "list the models of a running server and their limits")
     _add_url(parser)
+    about = "list the published packages that `axgate pull` knows instead"
+    parser.add_argument("--available", action="store_true", help=about)
     parser.set_defaults(run=_models)
 
 
 def _models(options: Namespace) -> None:
+    if options.available:
+        from gateway.hub.command import show_available  # see _pull
+
+        show_available(FAMILIES)
+        return
     table = Table("model", "limit", "value")
     with Remote(options.url, options.key) as remote:
         models = remote.models()
     for model in models:
-        facts = {name: model.get(name) for name in ("context_length", "tokens_per_image")}
-        for place, (name, value) in enumerate((facts | model.get("limits", {})).items()):
-            table.add_row("" if place else model["id"], name, "unknown" if value is None else f"{value:,}")
-    Console(highlight=False).print(table)
+        facts = {name: model.get(name) for name in FACTS} | model.get("limits", {})
+        for place, (name, value) in enumerate(facts.items()):
+            table.add_row("" if place else printable(model["id"]), printable(name), _told(value))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _told(value: bool | int | None) -> str:
+    """What other servers do not have, and this one has not yet, is unknown."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unknown" if value is None else f"{value:,}"
 
 
 def _add_url(parser: ArgumentParser) -> None:
@@ -175,65 +211,51 @@ def _add_url(parser: ArgumentParser) -> None:
     parser.add_argument("--key", help="API key, if the server wants one")
 
 
-# --- export
+# --- inspect, doctor, export, recipe
+
+
+def _add_inspect(commands: "Commands") -> None:
+    inspect_arguments(_add(commands, "inspect", "tell what a model package holds and what it can do"))
+
+
+def _add_doctor(commands: "Commands") -> None:
+    about = "check the card, the way to it, and this machine, and say what helps"
+    doctor_arguments(_add(commands, "doctor", about, "Exit status 1 where a check failed."))
 
 
 def _add_export(commands: "Commands") -> None:
+    about = "turn a Hugging Face checkpoint into a model package for the emulated card"
+    export_arguments(_add(commands, "export", about, PUBLISHED))
+
+
+def _add_recipe(commands: "Commands") -> None:
+    about = "turn a Hugging Face checkpoint into what the vendor's compiler makes a package of"
+    recipe_arguments(_add(commands, "recipe", about, PUBLISHED))
+
+
+# --- pull
+
+
+def _add_pull(commands: "Commands") -> None:
     parser = _add(
         commands,
-        "export",
-        "turn a Hugging Face checkpoint into a model package for the emulated card",
-        "The defaults are those of published Qwen3-VL packages.",
+        "pull",
+        "download a published model package",
+        "What was interrupted goes on when the same command is given again. Mirror, token and the like are "
+        "settings of huggingface-hub: HF_ENDPOINT, HF_TOKEN, …",
     )
-    default = ExportOptions()
-    histories = " ".join(str(rows) for rows in default.histories)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="folder with config.json, *.safetensors and tokenizer.json")
-    add("out", type=Path, help="folder to make; its name becomes the model's")
-    add(
-        "--kv-cache-len",
-        type=int,
-        default=default.kv_cache_len,
-        metavar="N",
-        help="rows of a KV cache, the most tokens of a conversation (default: %(default)s)",
-    )
-    add(
-        "--prefill-len",
-        type=int,
-        default=default.prefill_len,
-        metavar="N",
-        help="tokens of one prefill call (default: %(default)s)",
-    )
-    add(
-        "--histories",
-        type=int,
-        nargs="+",
-        default=default.histories,
-        metavar="N",
-        help=f"cache rows that prefill calls after the first can see, one group each (default: {histories})",
-    )
-    add(
-        "--weights", choices=["keep", "int8", "int4"], default=default.weights, help="how matrices are stored"
-    )
-    add("--image-width", type=int, metavar="N", help="pixels (default: the checkpoint's, else 384)")
-    add("--image-height", type=int, metavar="N", help="pixels (default: the checkpoint's, else 384)")
-    parser.set_defaults(run=_export)
+    add("name", help="one of `axgate models --available`, or any repository as OWNER/NAME")
+    add("--to", type=Path, metavar="DIR", help="package folder to make (default: ./NAME)")
+    add("--folder", help="folder of the repository that holds the layers, where several do")
+    add("--vision", metavar="FILE", help="vision graph to take, where there are several")
+    about = "folder of the repository that holds the tokenizer, or the repository of the original model"
+    add("--tokenizer", metavar="WHERE", help=about)
+    add("--revision", help="branch, tag or commit of the repository (default: its main branch)")
+    parser.set_defaults(run=_pull)
 
 
-def _export(options: Namespace) -> None:
-    chosen = ExportOptions(
-        kv_cache_len=options.kv_cache_len,
-        prefill_len=options.prefill_len,
-        histories=tuple(options.histories),
-        weights=options.weights,
-        image_width=options.image_width,
-        image_height=options.image_height,
-    )
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("reading the checkpoint", total=None)
+def _pull(options: Namespace) -> None:
+    from gateway.hub.command import pull_package  # what it needs takes a third of a second to import
 
-        def show(name: str, num_written: int, num_files: int) -> None:
-            progress.update(task, description=name, completed=num_written, total=num_files)
-
-        export_package(options.checkpoint, options.out, chosen, show)
-    print(f"Serve it with: axgate serve --device emulator --model {options.out}", file=sys.stderr)
+    pull_package(options, FAMILIES)

@@ -4,7 +4,9 @@ GatewayError                    500 server_error
 ├── InvalidRequest              400 invalid_request_error
 │   ├── ContextLengthExceeded       context_length_exceeded
 │   ├── InvalidImage                invalid_image_format
-│   └── InvalidImageUrl             invalid_image_url
+│   ├── InvalidImageUrl             invalid_image_url
+│   ├── InvalidVideo                invalid_video_format
+│   └── InvalidVideoUrl             invalid_video_url
 ├── Unauthorized                401 invalid_request_error
 │   ├── NoApiKey
 │   └── InvalidApiKey               invalid_api_key
@@ -47,6 +49,13 @@ def cut(text: str, max_chars: int = 64) -> str:
     return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
 
 
+def printable(text: str) -> str:
+    """A text that others wrote, as a terminal may show it: on one line, and without control characters, which
+    could move its cursor or worse."""
+    spaced = (" " if letter.isspace() else letter for letter in text)
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in spaced)
+
+
 def _restore(kind: type[GatewayError], state: dict[str, object]) -> GatewayError:
     error = kind.__new__(kind)
     Exception.__init__(error, state["message"])
@@ -62,15 +71,25 @@ class InvalidRequest(GatewayError):
 class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
-    def __init__(self, limit: int, num_text: int, num_image: int, *, at_least: bool = False) -> None:
-        """`at_least` where so much was enough to know."""
+    def __init__(
+        self,
+        limit: int,
+        num_text: int,
+        num_image: int = 0,
+        what: str = "images",
+        fitting: str = "",
+        *,
+        at_least: bool = False,
+    ) -> None:
+        """`what` is what the `num_image` tokens are for, `fitting` a sentence on what would fit; `at_least`
+        where so much was enough to know."""
         # Clients look for these very words and for the code inside the message: reference in docs/api.md.
         found = f"{'at least ' if at_least else ''}{num_text + num_image} tokens"
-        pictures = f", {num_image} of them for images" if num_image else ""
+        pictures = f", {num_image} of them for {what}" if num_image else ""
         super().__init__(
             f"This model's maximum context length is {limit} tokens. However, your messages resulted in "
             f"{found}{pictures} (context_length_exceeded). "
-            "Please reduce the length of the messages.",
+            f"{fitting}Please reduce the length of the messages.",
             param="messages",
         )
 
@@ -81,6 +100,14 @@ class InvalidImage(InvalidRequest):
 
 class InvalidImageUrl(InvalidRequest):
     code = "invalid_image_url"
+
+
+class InvalidVideo(InvalidRequest):
+    code = "invalid_video_format"
+
+
+class InvalidVideoUrl(InvalidRequest):
+    code = "invalid_video_url"
 
 
 class Unauthorized(GatewayError):

@@ -32,8 +32,12 @@ class Server:
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Server]:
     """A gateway that answers as long as the block, or until SIGINT or SIGTERM. Raises AddressError before
-    anything is loaded, and whatever `open_gateway` raises."""
+    anything is loaded, and whatever `open_gateway` raises; CancelledError for a SIGTERM while it loads."""
+    opening = asyncio.current_task()
+    assert opening
     with _listen(settings.host, settings.port) as listener:
+        # For SIGINT, asyncio does the same.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, opening.cancel)
         async with open_gateway(settings) as gateway:
             config = uvicorn.Config(
                 gateway.app,

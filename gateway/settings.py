@@ -41,6 +41,7 @@ KeyEntry = Annotated[
     str,
     _like(r"[\w.@-]+:[0-9a-fA-F]{64}", "NAME:SHA256, with the SHA-256 of the key in 64 hexadecimal digits"),
 ]
+ModelEntry = Annotated[str, _like(r"[^=]+(=.+)?", "DIR or NAME=DIR")]
 Origin = Annotated[
     str, _like(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", "* or an origin such as https://chat.example")
 ]
@@ -84,10 +85,16 @@ class Settings(BaseSettings):
     )
 
     # model
-    model: Path | None = Field(None, description="model package folder; without one, the built-in demo model")
-    model_name: str | None = Field(None, description="name clients use; without one, the folder's name")
+    model: Annotated[tuple[ModelEntry, ...], *LISTED] = Field(
+        (),
+        description="model package folders, each as DIR or NAME=DIR; the folder's name is the model's, "
+        "unless given; without any, the built-in demo models",
+    )
     vision_models: Path | None = Field(
         None, description="a vision_models.json to use instead of the built-in one"
+    )
+    vision_entries: Annotated[tuple[str, ...], *LISTED] = Field(
+        (), description="entries of vision_models.json to prefer where several fit a package"
     )
 
     # device
@@ -100,21 +107,34 @@ class Settings(BaseSettings):
         description="how K and V rows reach the cache; auto takes the fastest way that passes the self-test",
     )
     emulated_memory_mb: Count = Field(2000, description="device memory of the emulated card, in megabytes")
+    emulated_clock: Literal["compute", "smolvlm-256m", "internvl3-1b", "qwen3-vl-2b", "qwen3-vl-4b"] = Field(
+        "compute",
+        description="how long the emulated card takes: as long as this machine computes, or as a card is "
+        "recorded to take with this model",
+    )
 
     # limits
-    max_sessions: Count = Field(8, description="conversations whose KV cache is kept on the device")
-    host_cache_mb: Megabytes = Field(
-        1000, description="host memory for KV caches moved off the device, in megabytes"
+    max_sessions: Count = Field(
+        8, description="conversations of each model whose KV cache is kept on the device"
     )
-    feature_cache_mb: Megabytes = Field(256, description="host memory for encoded pictures, in megabytes")
+    host_cache_mb: Megabytes = Field(
+        1000,
+        description="host memory for KV caches moved off the device, of all models together, in megabytes",
+    )
+    feature_cache_mb: Megabytes = Field(
+        256, description="host memory for encoded pictures, of all models together, in megabytes"
+    )
     max_waiting: Count = Field(64, description="requests that may wait; further ones are answered 503")
     max_image_mb: Count = Field(20, description="largest picture file, in megabytes")
-    max_image_megapixels: Count = Field(32, description="largest picture, in megapixels")
+    max_image_megapixels: Count = Field(
+        32, description="largest picture, and all frames taken of a video together, in megapixels"
+    )
+    max_video_mb: Count = Field(50, description="largest video file, in megabytes")
     media_timeout_s: Annotated[float, Field(gt=0)] = Field(
-        10.0, description="time to fetch one picture, in seconds"
+        10.0, description="time to fetch one picture or video, in seconds"
     )
     allow_private_media: bool = Field(
-        False, description="fetch pictures from private and local addresses too"
+        False, description="fetch pictures and videos from private and local addresses too"
     )
 
     # logs

@@ -11,7 +11,7 @@ from backends.axcl.backend import AxclBackend
 from backends.axcl.package import Package, open_package
 from backends.emulator import Emulator
 from backends.export import ExportOptions, export_package
-from tests.export.checkpoints import tiny_qwen3, tiny_qwen3_vl
+from tests.export.checkpoints import tiny_qwen3_vl, tiny_text
 
 VOCAB = 768
 DEMO_CHECKPOINT = Path(__file__).parents[1] / "gateway" / "demo" / "checkpoint"
@@ -32,7 +32,7 @@ def vision_package() -> Package:
 @cache
 def text_package() -> Package:
     """A Qwen3 of three layers."""
-    return exported(tiny_qwen3(new_folder() / "checkpoint", vocab_size=VOCAB, tied=False))
+    return exported(tiny_text(new_folder() / "checkpoint", vocab_size=VOCAB, tied=False))
 
 
 def exported(checkpoint: Path, options: ExportOptions = OPTIONS) -> Package:

@@ -20,7 +20,7 @@ import pytest
 
 from gateway import __version__
 from gateway.cli import main
-from gateway.demo import CHECKPOINT, MODEL_NAME, PICTURES
+from gateway.demo import CHECKPOINT, CHECKPOINTS, MODEL_NAME, PICTURES
 from gateway.demo.tour import QUESTIONS
 from gateway.settings import Settings
 from tests.served import served
@@ -117,8 +117,8 @@ def test_the_version_is_that_of_the_distribution(here: Here) -> None:
 
 def test_help_names_every_command_and_serve_every_setting(here: Here) -> None:
     commands = re.findall(r"^    (\w+) ", here("--help").out, re.MULTILINE)
-    assert commands == ["serve", "demo", "chat", "models", "export"]
-    assert [here(command, "--help").status for command in commands] == [0] * 5
+    assert commands == ["serve", "demo", "chat", "models", "inspect", "doctor", "export", "recipe", "pull"]
+    assert [here(command, "--help").status for command in commands] == [0] * len(commands)
     options = re.findall(r"^  --([\w-]+)", here("serve", "--help").out, re.MULTILINE)
     assert options == [name.replace("_", "-") for name in Settings.model_fields]
 
@@ -131,28 +131,31 @@ def test_the_demo_answers_every_question_right_and_leaves() -> None:
     done = axgate("demo", "--once", "--port", "0")
     assert (done.status, done.err) == (0, "")
     told = done.out
-    for question in QUESTIONS:
+    asked = [(m, q) for m in CHECKPOINTS for q in QUESTIONS if m == MODEL_NAME or not q.hard]
+    for model, question in asked:
+        assert f"\n{model}\n" in done.out
         _, _, told = told.partition(question.text)
-        assert told.split("\n")[1] == question.answer
+        assert told.split("\n")[1].strip() == question.answer
     assert "✗" not in done.out
-    assert len(re.findall(r"first token after \d+ ms", done.out)) == 3
+    assert len(re.findall(r"first token after \d+ ms", done.out)) == len(asked)
     assert re.search(r"\d+ tokens/s", done.out)
 
 
 def test_a_demo_that_answers_wrong_says_so(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = (replace(QUESTIONS[1], answer="TEA"), QUESTIONS[2])
+    asked = (replace(QUESTIONS[2], answer="TEA"), QUESTIONS[3])
     monkeypatch.setattr("gateway.demo.tour.QUESTIONS", asked)
     done = here("demo", "--once", "--port", "0")
     assert done.status == 1
-    assert done.out.count("✗") == 1
-    assert "✗ right would be: TEA" in done.out
+    assert done.out.count("✗ right would be: TEA") == len(CHECKPOINTS)
 
 
 def test_the_answers_of_the_demo_are_what_its_pictures_show() -> None:
     scenes = demo_scenes()
     shapes, word = scenes["shapes.png"], scenes["word.png"]
     same = "yes" if shapes.background == word.background else "no"
-    assert [question.answer for question in QUESTIONS] == [describe(shapes), written(word).text, same]
+    (corner,) = [f"a {thing.name}" for thing in shapes.things if thing.place == "top left"]
+    shown = [describe(shapes), written(word).text, corner, same]
+    assert [question.answer for question in QUESTIONS] == shown
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -184,26 +187,34 @@ def test_a_served_model_is_listed_and_talked_to(here: Here) -> None:
         no_v1 = here("models", "--url", url.removesuffix("/v1"))
         first = here("chat", "--url", url, "--image", str(picture), typed=question)
     assert (models.status, models.err) == (0, "")
-    assert re.findall(r"\w+_\w+", models.out) == [
+    assert re.findall(r"(\S+) +│ loaded +│", models.out) == list(CHECKPOINTS)
+    assert re.findall(r"\w+_\w+", models.out) == len(CHECKPOINTS) * [
         "context_length",
-        "tokens_per_image",
+        "min_tokens_per_image",
+        "max_tokens_per_image",
         "max_body_bytes",
         "max_image_bytes",
         "max_image_pixels",
+        "max_video_bytes",
+        "max_video_seconds",
         "max_images",
+        "max_videos",
+        "max_video_frames",
         "image_reach",
         "max_messages",
         "max_parts",
         "max_tools",
     ]
-    assert MODEL_NAME in models.out
+    assert re.search(rf"{MODEL_NAME} +│ loaded +│ yes", models.out)
     assert (chat.status, chat.err) == (0, "")
     assert chat.out.count("first token after") == 2
     assert re.search(r"\([1-9]\d* cached\)", chat.out)
     assert "Cannot read the picture nope.png: No such file or directory." in chat.out
     assert chat.out.count("/image PATH adds a picture") == 3  # at the beginning, for /help and /image
     assert "background" in chat.out.split("nope.png")[1]
-    assert sentence(no_model) == f"axgate: There is no model nope on this server, only {MODEL_NAME}."
+    assert (
+        sentence(no_model) == f"axgate: There is no model nope on this server, only {', '.join(CHECKPOINTS)}."
+    )
     assert sentence(no_v1) == (f"axgate: There is no GET /models here. Did you mean {url}?")
     assert "background" in first.out
 
@@ -221,7 +232,9 @@ def test_an_exported_package_can_be_served(here: Here, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     assert done.err.endswith(f"Serve it with: axgate serve --device emulator --model {package}\n")
     with server("--device", "emulator", "--model", str(package)) as url:
-        assert re.search(r"tiny +│ context_length +│ 255", here("models", "--url", url).out)
+        assert re.search(
+            r"tiny +│ loaded +│ yes .*\n.* context_length +│ 255 ", here("models", "--url", url).out
+        )
 
 
 # --- what goes wrong is one sentence and status 2
@@ -251,12 +264,40 @@ def test_an_address_of_another_machine_is_told() -> None:
         (("--model", "nope"), "nope is not a folder with a compiled model"),
         (
             ("--device", "card"),
-            "The demo model runs on the emulated card only; name a model for a card with --model.",
+            "The demo models run on the emulated card only; name a model for a card with --model.",
         ),
     ],
 )
 def test_what_cannot_be_served_is_told(options: tuple[str, ...], message: str) -> None:
     assert sentence(axgate("serve", "--port", "0", *options)) == f"axgate: {message}"
+
+
+def test_two_models_of_one_name_are_told(here: Here, tmp_path: Path) -> None:
+    folders = [tmp_path / "one" / "tiny", tmp_path / "other" / "tiny"]
+    for folder in folders:
+        folder.parent.mkdir()
+        assert here("export", str(CHECKPOINT), str(folder), *SMALL).status == 0
+    first, second = map(str, folders)
+    told = sentence(axgate("serve", "--port", "0", "--model", first, "--model", second))
+    assert told == (
+        f"axgate: Two models are called tiny: {first} and {second}. "
+        "Give one of them a name of its own with --model NAME=DIR."
+    )
+
+
+def test_a_model_that_never_fits_is_told_with_the_numbers(here: Here, tmp_path: Path) -> None:
+    package = str(tmp_path / "tiny")
+    assert here("export", str(CHECKPOINT), package, *SMALL).status == 0
+    told = sentence(
+        axgate(
+            "serve", "--port", "0", "--model", package, "--emulated-memory-mb", "5", "--device", "emulator"
+        )
+    )
+    assert re.fullmatch(
+        r"axgate: The model tiny cannot be loaded: it needs at least \d+\.\d MB of the device, "
+        r"which has 5\.0 MB\.",
+        told,
+    )
 
 
 def test_a_wrong_setting_is_told(here: Here) -> None:
@@ -303,3 +344,21 @@ def test_a_server_with_keys_is_used_with_one_of_them(here: Here) -> None:
         assert "axgate-demo" in here("models", "--url", gateway.base_url, "--key", "secret").out
         chat = here("chat", "--url", gateway.base_url, "--key", "secret", typed="Who are you?\n")
         assert (chat.status, "tiny vision language model" in chat.out) == (0, True)
+
+
+def test_an_equals_sign_in_a_path_is_part_of_it(here: Here, tmp_path: Path) -> None:
+    done = here("serve", "--port", "0", "--model", f"{tmp_path}/lr=3/package")
+    assert done.status == 2
+    assert f"{tmp_path}/lr=3/package" in done.err
+
+
+def test_a_broken_tokenizer_of_any_model_is_told_at_the_start(here: Here, tmp_path: Path) -> None:
+    good, broken = tmp_path / "good", tmp_path / "broken"
+    for folder in (good, broken):
+        assert here("export", str(CHECKPOINT), str(folder), *SMALL).status == 0
+    (broken / "tokenizer" / "tokenizer.json").write_text("{}")
+    done = here("serve", "--port", "0", "--model", str(good), "--model", str(broken))
+    assert done.status == 2
+    assert done.err.startswith(
+        f"axgate: {broken}/tokenizer/tokenizer.json: expected a Hugging Face tokenizer"
+    )

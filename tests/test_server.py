@@ -1,10 +1,14 @@
 """A server that is told to stop while clients wait for it."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,15 +35,15 @@ def stopped(gateway: Gateway, number: int = signal.SIGTERM) -> None:
 
 
 def until(true: Callable[[], bool]) -> None:
-    patience = monotonic() + 10
+    patience = monotonic() + 30
     while not true():
         assert monotonic() < patience
         sleep(0.02)
 
 
 def num_requests(gateway: Gateway) -> int:
-    number: int = httpx.get(gateway.base_url.replace("/v1", "/health")).json()["engine"]["num_requests"]
-    return number
+    engines = httpx.get(gateway.base_url.replace("/v1", "/health")).json()["engines"]
+    return sum(engine["num_requests"] for engine in engines.values())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -78,3 +82,16 @@ def test_a_half_sent_body_holds_nothing_up() -> None:
             answer = client.makefile("rb").read().decode()
     assert answer.startswith("HTTP/1.1 503 ")
     assert SHUT_DOWN in answer
+
+
+def test_a_server_told_to_stop_while_it_loads_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gateway", "serve", "--port", "0"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "loading" in process.stderr.readline()
+        assert [*tmp_path.glob("axgate-*")]  # the packages of the demo models
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=20)[1]
+    assert (process.returncode, "Traceback" in told) == (0, False)
+    assert not [*tmp_path.glob("axgate-*")]

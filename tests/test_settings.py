@@ -51,19 +51,21 @@ def test_every_setting_is_an_option_an_environment_variable_and_a_key(
         "max_body_mb": 2,
         "api_keys": (f"ann:{SHA256}", f"bob:{SHA256}"),
         "cors_origins": ("https://chat.example", "http://localhost:3000"),
-        "model": Path("m"),
-        "model_name": "n",
+        "model": ("m", "n=o"),
         "vision_models": Path("v.json"),
+        "vision_entries": ("p", "q"),
         "device": "emulator",
         "device_index": 3,
         "kv_write": "copy",
         "emulated_memory_mb": 4,
+        "emulated_clock": "qwen3-vl-4b",
         "max_sessions": 5,
         "host_cache_mb": 6,
         "feature_cache_mb": 7,
         "max_waiting": 8,
         "max_image_mb": 9,
         "max_image_megapixels": 10,
+        "max_video_mb": 12,
         "media_timeout_s": 11.5,
         "allow_private_media": True,
         "log_level": "debug",
@@ -123,6 +125,28 @@ def test_an_origin_is_what_a_browser_calls_one(origin: str) -> None:
         f"Setting cors_origins = {origin!r}: expected * or an origin such as https://chat.example."
     )
     assert load({"cors_origins": "*"}).cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("given_as", "models"),
+    [
+        (("--model", "a"), ("a",)),
+        (("--model", "a", "--model", "x=b"), ("a", "x=b")),
+        (("--model", "a, x=b"), ("a", "x=b")),
+        (("--model", "a,x=b", "--model", "c=/d=e"), ("a", "x=b", "c=/d=e")),
+    ],
+)
+def test_several_models_are_given_with_commas_or_one_by_one(
+    given_as: tuple[str, ...], models: tuple[str, ...]
+) -> None:
+    assert load(given(*given_as)).model == models
+
+
+@pytest.mark.parametrize("entry", ["", "=a", "a="])
+def test_a_model_is_a_folder_that_may_have_a_name(entry: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"model": f"a,{entry}"})
+    assert str(caught.value) == f"Setting model = {entry!r}: expected DIR or NAME=DIR."
 
 
 def test_hashes_of_keys_are_not_shown() -> None:

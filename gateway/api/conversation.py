@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from gateway.api.protocol import WireImage, WireMessage
-from gateway.chat.content import ImagePart, Message, TextPart, ToolCall
+from gateway.api.protocol import WireFrames, WireImage, WireMessage, WirePart, WireText, WireVideo
+from gateway.chat.content import ImagePart, Link, Message, TextPart, ToolCall, VideoPart
 from gateway.errors import InvalidRequest
+from gateway.vision.video import Pace
 
 
 def conversation(messages: Sequence[WireMessage]) -> tuple[Message, ...]:
@@ -19,17 +20,32 @@ def _message(index: int, message: WireMessage) -> Message:
         raise InvalidRequest(
             "Invalid value for 'content': expected a string, got null.", param=f"messages.[{index}].content"
         )
-    parts: list[TextPart | ImagePart] = []
-    for place, part in enumerate(message.content or []):
-        if isinstance(part, WireImage):
-            param = f"messages[{index}].content[{place}].image_url.url"
-            parts.append(ImagePart(part.image_url.url, param, part.image_url.detail))
-        else:
-            parts.append(TextPart(part.text))
     return Message(
         message.role,
-        tuple(parts),
+        tuple(
+            _part(part, f"messages[{index}].content[{place}]")
+            for place, part in enumerate(message.content or [])
+        ),
         message.name,
         tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in calls or []),
         message.tool_call_id,
     )
+
+
+def _part(part: WirePart, param: str) -> TextPart | ImagePart | VideoPart:
+    match part:
+        case WireText():
+            return TextPart(part.text)
+        case WireImage():
+            return ImagePart(part.image_url.url, f"{param}.image_url.url", part.image_url.detail)
+        case WireVideo():
+            return VideoPart(Link(part.video_url.url, f"{param}.video_url.url"), param, _pace(part))
+        case WireFrames(video=[url]):  # a file, which may be a picture, and then is a video of one frame
+            return VideoPart(Link(url, f"{param}.video"), param, _pace(part))
+        case WireFrames():
+            links = (Link(url, f"{param}.video[{place}]") for place, url in enumerate(part.video))
+            return VideoPart(tuple(links), param, _pace(part))
+
+
+def _pace(part: WireVideo | WireFrames) -> Pace:
+    return Pace(part.fps, part.num_frames)

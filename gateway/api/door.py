@@ -11,9 +11,10 @@ from gateway.errors import Overloaded, Unavailable
 
 
 class Door:
-    """Requests count from their first byte on, before a body or a picture takes memory."""
+    """Requests count from their first byte on, before a body or a picture takes memory. `max_requests` is
+    asked each time, because a model that is loaded brings room for more."""
 
-    def __init__(self, max_requests: int) -> None:
+    def __init__(self, max_requests: Callable[[], int]) -> None:
         self._max_requests = max_requests
         self._num_requests = 0
         self._closed = False
@@ -32,7 +33,7 @@ class Door:
         Overloaded, or Unavailable when the door is closed."""
         if self._closed:
             raise _shutting_down()
-        if self._num_requests >= self._max_requests:
+        if self._num_requests >= self._max_requests():
             raise Overloaded(
                 f"{self._num_requests} requests are being answered; try again later.", retry_after_s=2
             )

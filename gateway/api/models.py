@@ -1,15 +1,23 @@
-"""The models a client can choose from: one."""
+"""The models a client can choose from."""
 
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from time import time
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from backends.base import PackageError
 from gateway.api.answer import json_response
 from gateway.api.protocol import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, ModelList, WireModel
 from gateway.chat.model import ChatModel
-from gateway.errors import ModelNotFound, cut
+from gateway.engine.client import EngineClient
+from gateway.engine.fleet import Fleet
+from gateway.engine.messages import EngineInfo
+from gateway.errors import EngineFailure, ModelNotFound, cut
+from gateway.vision.video import MAX_DURATION_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,38 +27,86 @@ class Limits:
     max_body_bytes: int
     max_image_bytes: int
     max_image_pixels: int
+    max_video_bytes: int
+
+
+class Offer:
+    """One of the models. What it can do is known when it has been loaded for the first time: then `build`
+    makes `known`, which stays when the model is unloaded."""
+
+    def __init__(self, name: str, fleet: Fleet, build: Callable[[EngineInfo], ChatModel]) -> None:
+        self.name = name
+        self.known: ChatModel | None = None
+        self._fleet = fleet
+        self._build = build
+        self._building = asyncio.Lock()
+
+    async def chat(self) -> ChatModel:
+        """Raises what `Fleet.using` raises, where the model has to be loaded for it."""
+        if self.known is None:
+            info = await self._fleet.info(self.name)
+            async with self._building:
+                if self.known is None:
+                    self.known = await self._built(info)
+        return self.known
+
+    def engine(self) -> AbstractAsyncContextManager[EngineClient]:
+        """See `Fleet.using`."""
+        return self._fleet.using(self.name)
+
+    def close(self) -> None:
+        if self.known:
+            self.known.close()
+
+    async def _built(self, info: EngineInfo) -> ChatModel:
+        try:
+            return await asyncio.to_thread(self._build, info)
+        except (PackageError, ValueError) as reason:
+            raise EngineFailure(f"The model {self.name} cannot be used: {reason}") from reason
 
 
 class Models:
     """GET /v1/models and /v1/models/{name}."""
 
-    def __init__(self, model: ChatModel, limits: Limits) -> None:
-        self._model = model
-        self._shown = WireModel(
-            id=model.name,
-            created=int(time()),
+    def __init__(self, offers: Iterable[Offer], fleet: Fleet, limits: Limits) -> None:
+        self._offers = {offer.name: offer for offer in offers}
+        self._fleet = fleet
+        self._limits = limits
+        self._created = int(time())
+
+    def find(self, name: str) -> Offer:
+        """Raises ModelNotFound; blanks around the name do not matter."""
+        offer = self._offers.get(name.strip())
+        if offer is None:
+            names = ", ".join(f"'{each}'" for each in self._offers)
+            raise ModelNotFound(f"The model '{cut(name)}' does not exist. This server has {names}.")
+        return offer
+
+    async def list(self, request: Request) -> Response:
+        return json_response(ModelList(data=[self._shown(offer) for offer in self._offers.values()]))
+
+    async def one(self, request: Request) -> Response:
+        return json_response(self._shown(self.find(request.path_params["name"])))
+
+    def _shown(self, offer: Offer) -> WireModel:
+        model = offer.known
+        return WireModel(
+            id=offer.name,
+            created=self._created,
             owned_by="axgate",
-            context_length=model.context_length,
-            tokens_per_image=model.num_tokens_per_image,
+            loaded=model is not None and self._fleet.status[offer.name].state == "ready",
+            context_length=model.context_length if model else None,
+            min_tokens_per_image=model.min_tokens_per_image if model else None,
+            max_tokens_per_image=model.max_tokens_per_image if model else None,
             limits={
-                **asdict(limits),
-                "max_images": model.max_images,
-                "image_reach": model.image_reach,
+                **asdict(self._limits),
+                "max_video_seconds": int(MAX_DURATION_S),
+                "max_images": model.max_images if model else None,
+                "max_videos": model.max_videos if model else None,
+                "max_video_frames": model.max_video_frames if model else None,
+                "image_reach": model.image_reach if model else None,
                 "max_messages": MAX_MESSAGES,
                 "max_parts": MAX_PARTS,
                 "max_tools": MAX_TOOLS,
             },
         )
-
-    async def list(self, request: Request) -> Response:
-        return json_response(ModelList(data=[self._shown]))
-
-    async def one(self, request: Request) -> Response:
-        check_model(request.path_params["name"], self._model)
-        return json_response(self._shown)
-
-
-def check_model(name: str, model: ChatModel) -> None:
-    """Raises ModelNotFound for any name but the model's; blanks around it do not matter."""
-    if name.strip() != model.name:
-        raise ModelNotFound(f"The model '{cut(name)}' does not exist. This server has '{model.name}'.")

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gateway.errors import GatewayError
+from gateway.vision.video import MAX_LISTED
 
 MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_BIASES = 4096, 1024, 128, 1024
 MAX_NAME = 512  # characters in the name of a conversation
@@ -56,11 +57,42 @@ class WireImage(Wire):
     image_url: ImageUrl
 
 
+def _one_as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class VideoUrl(Wire):
+    url: str
+
+
+class WirePace(Wire):
+    """See `gateway.vision.video.Pace`."""
+
+    fps: float | None = Field(None, gt=0, le=240)
+    num_frames: int | None = Field(None, ge=1)
+
+
+class WireVideo(WirePace):
+    type: Literal["video_url"]
+    video_url: VideoUrl
+
+
+class WireFrames(WirePace):
+    """The other spelling: the URL of a file, or those of the frames."""
+
+    type: Literal["video"]
+    video: Annotated[
+        list[str],
+        Field(fail_fast=True, min_length=1, max_length=MAX_LISTED),
+        BeforeValidator(_one_as_list),
+    ]
+
+
 def _text_as_parts(value: object) -> object:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
-WirePart = Annotated[WireText | WireImage, Field(discriminator="type")]
+WirePart = Annotated[WireText | WireImage | WireVideo | WireFrames, Field(discriminator="type")]
 # The first fault is the one reported: without fail_fast a million wrong items would be a million faults.
 Content = Annotated[
     list[WirePart], Field(fail_fast=True, max_length=MAX_PARTS), BeforeValidator(_text_as_parts)
@@ -121,10 +153,6 @@ def only(*values: object) -> AfterValidator:
 
 class ResponseFormat(Wire):
     type: Annotated[Literal["text", "json_object", "json_schema"], only("text")]
-
-
-def _one_as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _token_id(value: object) -> int:
@@ -198,15 +226,18 @@ class CompletionRequest(Wire):
 
 
 class WireModel(Wire):
-    """The four keys OpenAI has, then ours: what a client may send to it."""
+    """The four keys OpenAI has, then ours: what a client may send to it. None where that is not known before
+    the model was loaded for the first time."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    context_length: int
-    tokens_per_image: int
-    limits: dict[str, int]
+    loaded: bool
+    context_length: int | None
+    min_tokens_per_image: int | None
+    max_tokens_per_image: int | None
+    limits: dict[str, int | None]
 
 
 class ModelList(Wire):

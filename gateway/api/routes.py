@@ -22,12 +22,12 @@ from gateway.api.door import Door, Guarded
 from gateway.api.feed import Feed
 from gateway.api.keys import ApiKey, KeyCheck
 from gateway.api.middleware import RequestLog, answer_gateway_error, answer_http_exception
-from gateway.api.models import Limits, Models, check_model
+from gateway.api.models import Limits, Models, Offer
 from gateway.api.protocol import MAX_NAME, CompletionRequest
 from gateway.api.tokens import Tokens
-from gateway.chat.model import ChatModel
+from gateway.chat.generation import GenerationDefaults
 from gateway.chat.reply import Delta
-from gateway.engine.client import EngineClient
+from gateway.engine.fleet import Fleet
 from gateway.engine.prompt import Identity, SamplingParams
 from gateway.engine.prompt import Request as Generation
 from gateway.errors import EngineRestarting, GatewayError, InvalidRequest
@@ -40,21 +40,25 @@ its own, afterwards it can only be an event: longer than a picture takes, shorte
 NAMING = ("x-session-id", "x-openwebui-chat-id")
 """Headers that name the conversation, the first one first."""
 
+HURT = ("restarting", "broken")
+"""States of an engine whose worker died and has no successor yet."""
+
 READY_RETRY_S = 2.0
 """When to ask again whether the engine is back: it takes about that long to start."""
 
 
 def build_api(
-    model: ChatModel,
-    client: EngineClient,
+    offers: Sequence[Offer],
+    fleet: Fleet,
     limits: Limits,
     door: Door,
     keys: Sequence[ApiKey] = (),
     cors_origins: Sequence[str] = (),
 ) -> Starlette:
-    """The ASGI application for one model. Without keys anybody may come in; pages of `cors_origins` (`*`: of
-    all) may ask from a browser."""
-    models, tokens, health = Models(model, limits), Tokens(model, limits.max_body_bytes), Health(client)
+    """The ASGI application for these models. Without keys anybody may come in; pages of `cors_origins` (`*`:
+    of all) may ask from a browser."""
+    models, health = Models(offers, fleet, limits), Health(fleet)
+    tokens = Tokens(models, limits.max_body_bytes)
     browsers = Middleware(
         CORSMiddleware,
         allow_origins=cors_origins,
@@ -64,7 +68,7 @@ def build_api(
     )
     app = Starlette(
         routes=[
-            Route("/v1/chat/completions", Completions(model, client, limits), methods=["POST"]),
+            Route("/v1/chat/completions", Completions(models, limits), methods=["POST"]),
             Route("/v1/models", models.list),
             Route("/v1/models/{name:path}", models.one),
             Route("/v1/tokenize", tokens.tokenize, methods=["POST"]),
@@ -87,83 +91,94 @@ def build_api(
 class Completions:
     """POST /v1/chat/completions. An ASGI application of its own, because the generation must end with it."""
 
-    def __init__(self, model: ChatModel, client: EngineClient, limits: Limits) -> None:
-        self._model = model
-        self._client = client
+    def __init__(self, models: Models, limits: Limits) -> None:
+        self._models = models
         self._max_body_bytes = limits.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         wanted = await read_request(request, CompletionRequest, self._max_body_bytes)
-        check_model(wanted.model, self._model)
+        offer = self._models.find(wanted.model)
         facts = scope["facts"]
-        facts |= {"model": self._model.name, "stream": wanted.stream}
-        feed = Feed(self._deltas(wanted, _identity(request, wanted)))
+        facts |= {"model": offer.name, "stream": wanted.stream}
+        feed = Feed(_deltas(offer, wanted, _identity(request, wanted)))
         try:
             async with feed:
-                response = await while_connected(receive, self._respond(wanted, feed))
-                if ignored := self._ignored(wanted):
+                response = await while_connected(receive, _respond(offer, wanted, feed))
+                if ignored := _ignored(offer, wanted):
                     facts["ignored"] = response.headers["x-axgate-ignored"] = ", ".join(ignored)
                 await response(scope, receive, send)
         finally:
             facts |= feed.facts
 
-    async def _respond(self, wanted: CompletionRequest, feed: Feed) -> Response:
-        answer = Answer(self._model.name, wanted.logprobs)
-        if not wanted.stream:
-            return json_response(await answer.completion(feed))
-        await feed.begun(PATIENCE_S)
-        include_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
-        return answer.stream(feed, include_usage)
 
-    async def _deltas(self, wanted: CompletionRequest, identity: Identity) -> AsyncGenerator[Delta, None]:
-        prompt = await self._model.build_prompt(conversation(wanted.messages))
-        sampling = self._sampling(wanted, room=self._model.context_length - prompt.num_tokens)
-        outputs = self._client.generate(Generation(uuid4().hex, prompt, sampling, identity))
-        async with aclosing(self._model.read_reply(prompt, outputs, wanted.stop)) as deltas:
+async def _respond(offer: Offer, wanted: CompletionRequest, feed: Feed) -> Response:
+    answer = Answer(offer.name, wanted.logprobs)
+    if not wanted.stream:
+        return json_response(await answer.completion(feed))
+    await feed.begun(PATIENCE_S)
+    include_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
+    return answer.stream(feed, include_usage)
+
+
+async def _deltas(offer: Offer, wanted: CompletionRequest, identity: Identity) -> AsyncGenerator[Delta, None]:
+    model = await offer.chat()
+    prompt = await model.build_prompt(conversation(wanted.messages))
+    sampling = _sampling(wanted, model.defaults, room=model.context_length - prompt.num_tokens)
+    async with offer.engine() as client:
+        outputs = client.generate(Generation(uuid4().hex, prompt, sampling, identity))
+        async with aclosing(model.read_reply(prompt, outputs, wanted.stop)) as deltas:
             async for delta in deltas:
                 yield delta
 
-    def _ignored(self, wanted: CompletionRequest) -> list[str]:
-        """What is accepted and left out all the same: Open WebUI sends its tools with every chat."""
-        tools = ["tools"] if wanted.tools and wanted.tool_choice != "none" else []
-        shown = self._model.shows_tool_calls or not wanted.has_tool_calls
-        return tools + ([] if shown else ["messages[].tool_calls"])
 
-    def _sampling(self, wanted: CompletionRequest, room: int) -> SamplingParams:
-        """What is asked for; where nothing is, what the model's makers recommend."""
-        defaults = self._model.defaults
-        return SamplingParams(
-            max_tokens=min(wanted.asked_tokens or room, room),
-            temperature=defaults.temperature if wanted.temperature is None else wanted.temperature,
-            top_k=defaults.top_k if wanted.top_k is None else max(wanted.top_k, 0),
-            top_p=defaults.top_p if wanted.top_p is None else wanted.top_p,
-            min_p=defaults.min_p if wanted.min_p is None else wanted.min_p,
-            frequency_penalty=wanted.frequency_penalty,
-            presence_penalty=wanted.presence_penalty,
-            repetition_penalty=wanted.repetition_penalty or defaults.repetition_penalty,
-            logit_bias=tuple(wanted.logit_bias.items()),
-            num_top_logprobs=wanted.top_logprobs if wanted.logprobs else None,
-            seed=None if wanted.seed is None else wanted.seed % 2**64,
-            stop_token_ids=defaults.stop_token_ids,
-        )
+def _ignored(offer: Offer, wanted: CompletionRequest) -> list[str]:
+    """What is accepted and left out all the same: Open WebUI sends its tools with every chat."""
+    tools = ["tools"] if wanted.tools and wanted.tool_choice != "none" else []
+    # A stream may begin before its model was ever loaded, and then it cannot be told.
+    shown = offer.known is None or offer.known.shows_tool_calls or not wanted.has_tool_calls
+    return tools + ([] if shown else ["messages[].tool_calls"])
+
+
+def _sampling(wanted: CompletionRequest, defaults: GenerationDefaults, room: int) -> SamplingParams:
+    """What is asked for; where nothing is, what the model's makers recommend."""
+    return SamplingParams(
+        max_tokens=min(wanted.asked_tokens or room, room),
+        temperature=defaults.temperature if wanted.temperature is None else wanted.temperature,
+        top_k=defaults.top_k if wanted.top_k is None else max(wanted.top_k, 0),
+        top_p=defaults.top_p if wanted.top_p is None else wanted.top_p,
+        min_p=defaults.min_p if wanted.min_p is None else wanted.min_p,
+        frequency_penalty=wanted.frequency_penalty,
+        presence_penalty=wanted.presence_penalty,
+        repetition_penalty=wanted.repetition_penalty or defaults.repetition_penalty,
+        logit_bias=tuple(wanted.logit_bias.items()),
+        num_top_logprobs=wanted.top_logprobs if wanted.logprobs else None,
+        seed=None if wanted.seed is None else wanted.seed % 2**64,
+        stop_token_ids=defaults.stop_token_ids,
+    )
 
 
 class Health:
-    """GET /health: 200 as long as there is somebody to answer, with what the engine is doing.
+    """GET /health: 200 as long as there is somebody to answer, with what the engines are doing and what
+    is broken.
     GET /ready: 200 while generations are taken, else 503."""
 
-    def __init__(self, client: EngineClient) -> None:
-        self._client = client
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     async def live(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok", "engine": asdict(self._client.status)})
+        engines = {name: asdict(status) for name, status in self._fleet.status.items()}
+        hurt = any(engine["state"] in HURT for engine in engines.values())
+        return JSONResponse({"status": "degraded" if hurt else "ok", "engines": engines})
 
     async def ready(self, request: Request) -> Response:
-        state = self._client.status.state
-        if state != "ready":
-            raise EngineRestarting(f"The engine is {state}.", retry_after_s=READY_RETRY_S)
-        return JSONResponse({"status": "ready"})
+        """A model that is not loaded would be, so it counts, but not against one whose worker just died."""
+        states = {name: status.state for name, status in self._fleet.status.items()}
+        found = set(states.values())
+        if not found & {"ready", "loading"} and found & {*HURT, "closed"}:
+            told = ", ".join(f"{name} is {state}" for name, state in states.items())
+            raise EngineRestarting(f"No model is ready: {told}.", retry_after_s=READY_RETRY_S)
+        return JSONResponse({"status": "ready", "models": states})
 
 
 def _identity(request: Request, wanted: CompletionRequest) -> Identity:

@@ -9,9 +9,8 @@ from starlette.responses import Response
 from gateway.api.answer import json_response
 from gateway.api.body import read_request
 from gateway.api.conversation import conversation
-from gateway.api.models import check_model
+from gateway.api.models import Models
 from gateway.api.protocol import Messages, Wire
-from gateway.chat.model import ChatModel
 from gateway.errors import InvalidRequest
 
 
@@ -43,23 +42,24 @@ class Detokenized(Wire):
 class Tokens:
     """POST /v1/tokenize and /v1/detokenize."""
 
-    def __init__(self, model: ChatModel, max_body_bytes: int) -> None:
-        self._model = model
+    def __init__(self, models: Models, max_body_bytes: int) -> None:
+        self._models = models
         self._max_body_bytes = max_body_bytes
 
     async def tokenize(self, request: Request) -> Response:
         wanted = await read_request(request, TokenizeRequest, self._max_body_bytes)
-        check_model(wanted.model, self._model)
+        offer = self._models.find(wanted.model)
         if (wanted.messages is None) == (wanted.text is None):
             raise InvalidRequest("Expected either 'messages' or 'text'.", param="messages")
+        model = await offer.chat()
         if wanted.text is not None:
-            token_ids = await self._model.tokenize_text(wanted.text)
+            token_ids = await model.tokenize_text(wanted.text)
         else:
-            token_ids = await self._model.tokenize(conversation(wanted.messages or []))
-        length = self._model.context_length
+            token_ids = await model.tokenize(conversation(wanted.messages or []))
+        length = model.context_length
         return json_response(Tokenized(tokens=token_ids, count=len(token_ids), context_length=length))
 
     async def detokenize(self, request: Request) -> Response:
         wanted = await read_request(request, DetokenizeRequest, self._max_body_bytes)
-        check_model(wanted.model, self._model)
-        return json_response(Detokenized(text=await self._model.detokenize(wanted.tokens)))
+        model = await self._models.find(wanted.model).chat()
+        return json_response(Detokenized(text=await model.detokenize(wanted.tokens)))

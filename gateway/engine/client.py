@@ -1,6 +1,8 @@
-"""The engine as the event loop sees it: a worker process that answers, and is started again when it dies.
+"""The engine of one model as the event loop sees it: a worker process that answers, and is started again when
+it dies.
 
-A worker that is silent for too long while there is work is ended: calls of a card that died never return.
+A worker that hangs is ended: calls of a card that died never return. Whoever was in flight when a worker died
+waits for the next one, which goes on where it was (see flight.py).
 """
 
 import asyncio
@@ -8,174 +10,245 @@ import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Literal
 
-from backends.axcl.backend import DeviceKind
+from gateway.engine import watch
 from gateway.engine.engine import EngineStats, Failed
-from gateway.engine.messages import Cancel, EngineInfo, Results, WorkerConfig
-from gateway.engine.process import WorkerProcess
+from gateway.engine.flight import Flights
+from gateway.engine.health import Fault, State, levels
+from gateway.engine.messages import Cancel, EngineInfo, Place, Results, WorkerConfig, Working
+from gateway.engine.process import DeviceFull, WorkerProcess
 from gateway.engine.prompt import Output, Request
-from gateway.errors import EngineFailure, EngineRestarting, Overloaded
+from gateway.engine.watch import Watch
+from gateway.errors import EngineFailure, EngineRestarting, GatewayError
 
-State = Literal["starting", "ready", "restarting", "closed"]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+MAX_FAILURES = 5
+"""Workers in a row that died without a token, or never began: then nobody is kept waiting any more. More than
+it takes to find a request that workers die of."""
+STEADY_S = 600.0  # a worker that lived so long was none of those that fail in a row
 LOAD_TIMEOUT_S = 900.0  # a large model takes a minute or two over PCIe
-SILENCE_TIMEOUT_S = 30.0  # the card's own limit for one execute is about 10 s
+LEAST_RELOAD_S, RELOAD_TIMES = 120.0, 5  # of what the first load took
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """For `/health`. num_requests counts all in flight; stats are as of the worker's last step."""
+    """For `/health`. num_requests counts all in flight; levels are of health.py; stats are as of the worker's
+    last step."""
 
     state: State
     num_requests: int
     num_restarts: int
+    levels: dict[str, str]
     stats: EngineStats | None
 
 
 class EngineClient:
-    """`max_waiting` requests may be in flight beyond those that have a KV cache; more are refused."""
+    """`info` is what was loaded, the last time: None before the first."""
 
-    def __init__(self, config: WorkerConfig, max_waiting: int) -> None:
+    def __init__(self, config: WorkerConfig) -> None:
         self._config = config
-        self._max_waiting = max_waiting
-        self._state: State = "starting"
-        self._requests: dict[str, asyncio.Queue[Output | Exception]] = {}
+        self._state: State = "unloaded"
+        self._fault: Fault | None = None
+        self._flights = Flights()
+        self._watch = Watch()
         self._num_restarts = 0
+        self._num_failures = 0
+        self._load_timeout_s = LOAD_TIMEOUT_S
+        self._began_s = 0.0
         self._stats: EngineStats | None = None
         self._worker: WorkerProcess | None = None
         self._restart: asyncio.Task[None] | None = None
-        self._watch: asyncio.Task[None] | None = None
-        self._heard_s = monotonic()
-
-    @property
-    def info(self) -> EngineInfo:
-        """What was loaded; there once `start` has returned."""
-        return self._info
+        self._watching: asyncio.Task[None] | None = None
+        self.info: EngineInfo | None = None
 
     @property
     def status(self) -> EngineStatus:
-        return EngineStatus(self._state, len(self._requests), self._num_restarts, self._stats)
+        known = levels(self._state, self._fault, tested=self._config.kv_write is None)
+        return EngineStatus(self._state, len(self._flights), self._num_restarts, known, self._stats)
 
     @property
-    def max_requests(self) -> int:
-        """How many may be in flight, with a KV cache and waiting for one."""
-        return self._info.max_sessions + self._max_waiting
+    def loaded(self) -> bool:
+        """Whether its part of the device is taken, also while the worker is started again."""
+        return self._state in ("ready", "restarting", "broken")
 
     @property
     def worker_pid(self) -> int:
         assert self._worker
         return self._worker.pid
 
-    async def start(self) -> None:
-        """Start the worker and wait until it has loaded the model; raises EngineFailure with its reason."""
+    async def load(self, place: Place) -> EngineInfo:
+        """Start a worker and wait until it has loaded the model; raises EngineFailure with its reason, and
+        DeviceFull where that is the memory of the device."""
+        assert self._state == "unloaded"
+        self._state = "loading"
+        self._num_failures = 0
+        began_s = monotonic()
         try:
-            self._worker = worker = WorkerProcess(self._config, self._receive)
-        except OSError as reason:
-            raise EngineFailure(f"no process for the engine can be started: {reason}") from reason
-        try:
-            async with asyncio.timeout(LOAD_TIMEOUT_S):
-                self._info = await worker.ready
-        except TimeoutError:
-            worker.kill()
-            raise EngineFailure(f"the model was not loaded within {LOAD_TIMEOUT_S:.0f} s") from None
-        if worker.gone:  # between its word and this moment
-            raise EngineFailure(worker.last_words)
-        if self._config.device == "auto":  # a card that was there must be there again after a restart
-            kind: DeviceKind = "emulator" if self._info.emulated else "card"
-            self._config = replace(self._config, device=kind)
-        self._state = "ready"
-        self._watch = asyncio.get_running_loop().create_task(self._end_when_silent(worker))
+            info = await self._start(replace(self._config, place=place))
+        except EngineFailure:
+            self._state = "unloaded"
+            raise
+        took_s = monotonic() - began_s
+        self._load_timeout_s = min(LOAD_TIMEOUT_S, max(LEAST_RELOAD_S, RELOAD_TIMES * took_s))
+        # A worker that is started again must have what it had, on the card that was there.
+        place = Place(info.device, place.device_bytes)
+        self._again = replace(self._config, place=place, max_sessions=info.max_sessions)
+        return info
+
+    async def unload(self) -> None:
+        """End the worker, which gives its part of the device back, and with it the KV caches of all
+        conversations."""
+        assert not self._flights
+        self._state, self._fault = "unloaded", None
+        await self._end()
 
     async def close(self) -> None:
         """End the worker; whatever is in flight fails."""
         self._state = "closed"
-        for task in (self._restart, self._watch):
-            if task:
-                task.cancel()
-        self._fail_all(EngineFailure("The server is shutting down."))
-        if self._worker:
-            await asyncio.to_thread(self._worker.close)
+        self._flights.fail(_shutting_down())
+        await self._end()
 
     async def generate(self, request: Request) -> AsyncGenerator[Output, None]:
-        """The outputs of one generation. Closing the generator cancels it before its next step.
+        """The outputs of one generation, however many workers it takes. Closing the generator cancels it
+        before its next step.
 
-        Raises Overloaded or EngineRestarting before the first output, EngineFailure at any time.
+        Raises EngineRestarting where no worker lives long enough, EngineFailure where they die of this
+        request, and what the engine says of it.
         """
-        if self._state != "ready":
-            raise EngineRestarting("The engine is starting; try again in a moment.", retry_after_s=2)
-        if len(self._requests) >= self.max_requests:
-            raise Overloaded(
-                f"{len(self._requests)} requests are in flight; try again later.", retry_after_s=2
-            )
-        results: asyncio.Queue[Output | Exception] = asyncio.Queue()
-        if not self._requests:
-            self._heard_s = monotonic()
-        self._requests[request.id] = results
-        worker, finished = self._worker, False
-        assert worker
-        worker.send(request)
+        if self._state == "closed":
+            raise _shutting_down()
+        if self._state not in ("ready", "restarting"):
+            raise self._unavailable()
+        flight = self._flights.add(request)
+        self._send()
         try:
+            finished = False
             while not finished:
-                result = await results.get()
-                if isinstance(result, Exception):
-                    finished = True
+                result = await flight.results.get()
+                if isinstance(result, GatewayError):
                     raise result
                 finished = result.finish_reason is not None
                 yield result
         finally:
-            self._requests.pop(request.id, None)
-            if not finished:
-                worker.send(Cancel(request.id))
+            self._flights.remove(flight)
+            if flight.working and self._worker:
+                self._worker.send(Cancel(request.id))
+
+    def _send(self) -> None:
+        """Tell the worker of all that it is to begin now."""
+        if self._state == "ready":
+            assert self._worker
+            for flight in self._flights.take():
+                self._worker.send(flight.request)
+
+    async def _start(self, config: WorkerConfig) -> EngineInfo:
+        try:
+            info = await self._started(config)
+        except EngineFailure as reason:
+            if self._state != "loading" or not isinstance(reason, DeviceFull):  # which the fleet deals with
+                level = "worker" if self._worker is None else self._worker.level
+                self._fault = Fault(level, str(reason))
+            raise
+        self._state, self._fault, self._began_s = "ready", None, monotonic()
+        self._send()
+        return info
+
+    async def _started(self, config: WorkerConfig) -> EngineInfo:
+        self._worker = None
+        try:
+            self._worker = worker = WorkerProcess(config, self._receive)
+        except OSError as reason:
+            raise EngineFailure(f"no process for the engine can be started: {reason}") from reason
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                self.info = info = await worker.ready
+        except TimeoutError:
+            worker.kill()
+            raise EngineFailure(f"the model was not loaded within {self._load_timeout_s:.0f} s") from None
+        if worker.gone:  # between its word and this moment
+            raise EngineFailure(worker.last_words)
+        self._watch.rest()
+        self._watching = asyncio.get_running_loop().create_task(self._end_when_silent(worker))
+        return info
+
+    async def _end(self) -> None:
+        for task in (self._restart, self._watching):
+            if task:
+                task.cancel()
+        self._stats = None
+        if self._worker:
+            await asyncio.to_thread(self._worker.close)
 
     async def _end_when_silent(self, worker: WorkerProcess) -> None:
         while not worker.gone:
-            await asyncio.sleep(SILENCE_TIMEOUT_S / 10)
-            if self._requests and monotonic() > self._heard_s + SILENCE_TIMEOUT_S:
-                worker.last_words = f"no sign of life for {SILENCE_TIMEOUT_S:.0f} s"
+            await asyncio.sleep(watch.TICK_S)
+            if not self._flights.working:
+                self._watch.rest()
+            elif reason := self._watch.tick():
+                worker.last_words = reason
                 worker.kill()
                 return
 
-    def _receive(self, worker: WorkerProcess, message: Results | None) -> None:
+    def _receive(self, worker: WorkerProcess, message: Results | Working | None) -> None:
         """Runs in the event loop. None: the worker is gone."""
-        if worker is not self._worker or self._state == "closed":
+        if worker is not self._worker or self._state in ("unloaded", "closed"):
             return
         if message is None:
-            self._lost()
+            self._lost(worker)
             return
-        self._heard_s = monotonic()
+        self._watch.heard(message)
+        if isinstance(message, Working):
+            return
         self._stats = message.stats
         for item in message.items:
-            results = self._requests.get(item.request_id)
-            if results is not None:
-                results.put_nowait(item.error if isinstance(item, Failed) else item)
+            if isinstance(item, Output):
+                self._num_failures = 0
+            self._flights.tell(item.request_id, item.error if isinstance(item, Failed) else item)
 
-    def _lost(self) -> None:
+    def _lost(self, worker: WorkerProcess) -> None:
         if self._state != "ready":
-            return  # `start` and `_start_again` learn it from the worker's `ready`
-        assert self._worker
-        log.error("the engine's worker process is gone (%s); starting it again", self._worker.last_words)
-        self._state = "restarting"
-        self._stats = None
-        self._fail_all(EngineFailure(f"The engine stopped while it was working: {self._worker.last_words}."))
+            return  # `load` and `_start_again` learn it from the worker's `ready`
+        log.error("the engine's worker process is gone (%s); starting it again", worker.last_words)
+        self._state, self._stats = "restarting", None
+        self._fault = Fault(worker.level, worker.last_words)
+        if monotonic() > self._began_s + STEADY_S:
+            self._num_failures = 0
+        self._flights.lose(self._watch.request_id, worker.last_words)
+        self._count_failure()
         self._restart = asyncio.get_running_loop().create_task(self._start_again())
 
+    def _count_failure(self) -> None:
+        self._num_failures += 1
+        if self._num_failures >= MAX_FAILURES:
+            self._state = "broken"
+            self._flights.fail(self._unavailable())
+
     async def _start_again(self) -> None:
-        pause = FIRST_PAUSE_S
-        while True:
+        while self._state != "ready":
+            await asyncio.sleep(self._pause_s)
             self._num_restarts += 1
             try:
-                await self.start()
+                await self._start(self._again)
             except EngineFailure as reason:
-                log.error("the engine cannot start: %s; next try in %.1f s", reason, pause)
-            else:
-                log.info("the engine is back")
-                return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+                self._count_failure()
+                log.error("the engine cannot start: %s; next try in %.1f s", reason, self._pause_s)
+        log.info("the engine is back")
 
-    def _fail_all(self, error: EngineFailure) -> None:
-        for results in self._requests.values():
-            results.put_nowait(error)
+    @property
+    def _pause_s(self) -> float:
+        """Before the next worker is started."""
+        return min(FIRST_PAUSE_S * 2.0 ** (self._num_failures - 1), LONGEST_PAUSE_S)
+
+    def _unavailable(self) -> EngineRestarting:
+        if self._fault is None:
+            return EngineRestarting("The engine is starting; try again in a moment.", retry_after_s=2)
+        message = (
+            f"The engine has stopped and cannot be started again ({self._fault.reason}); it is still tried."
+        )
+        return EngineRestarting(message, retry_after_s=max(2.0, self._pause_s))
+
+
+def _shutting_down() -> EngineFailure:
+    return EngineFailure("The server is shutting down.")

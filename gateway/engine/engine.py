@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.base import Decoder, Hidden
-from gateway.engine.generation import Decode, Encode, Generation, Prefill
+from gateway.engine.generation import Decode, Encode, Generation, Prefill, Work
 from gateway.engine.prompt import Output, Request
 from gateway.engine.scheduler import Scheduler
 from gateway.engine.session import SessionStore, StoreStats
@@ -72,6 +72,12 @@ class Engine:
                 f"Invalid 'logit_bias': {unknown[0]} is no token of this model, which has {info.vocab_size}.",
                 param="logit_bias",
             )
+        if info.index_rows == 1 and (prompt.positions != prompt.positions[0]).any():
+            raise InvalidRequest(
+                "This model was compiled with one row of positions, and its images need three; it takes text "
+                "only.",
+                param="messages",
+            )
         reach = info.prefill_history + info.prefill_chunk
         late = [image for image in prompt.images if image.span.stop > reach]
         if late and info.index_rows > 1:
@@ -89,11 +95,14 @@ class Engine:
         if generation := self._running.get(request_id):
             self._finish(generation, keep=not generation.background)
 
-    def step(self) -> list[Output | Failed]:
-        """Do one piece of work and say what came of it."""
+    def step(self, begin: Callable[[Work], object] = lambda work: None) -> list[Output | Failed]:
+        """Do one piece of work and say what came of it; `begin` is told before what it will be."""
         results: list[Output | Failed] = list(self._admit())
         # Background generations hold caches: while somebody waits for one, they run as well.
-        match self._scheduler.next(background=bool(self._waiting)):
+        work = self._scheduler.next(background=bool(self._waiting))
+        if work:
+            begin(work)
+        match work:
             case Encode(generation, image):
                 results += self._run_encode(generation, image.pixels)
             case Prefill(generation, num_tokens):
@@ -137,16 +146,16 @@ class Engine:
         session, start = generation.session, generation.num_computed
         assert session.cache is not None
         hidden = self._decoder.prefill(session.cache, generation.chunk(self._decoder, num_tokens))
-        session.commit(generation.request.prompt.keys[start : start + num_tokens])
+        session.commit(generation.keys[start : start + num_tokens])
         generation.forget_features()
-        return [self._sample(generation, hidden)] if generation.decoding else []
+        return [self._sample(generation, hidden)] if generation.caught_up else []
 
     def _run_decode(self, generation: Generation) -> list[Output | Failed]:
-        session, token_id = generation.session, generation.token_ids[-1]
+        session, (token_id, position) = generation.session, generation.next_token
         assert session.cache is not None
-        hidden = self._decoder.decode(session.cache, token_id, generation.next_position)
-        session.commit([token_id])
-        return [self._sample(generation, hidden)]
+        hidden = self._decoder.decode(session.cache, token_id, position)
+        session.commit([generation.request.prompt.reply_key(token_id)])
+        return [self._sample(generation, hidden)] if generation.caught_up else []
 
     def _sample(self, generation: Generation, hidden: Hidden) -> Output | Failed:
         logits = self._decoder.logits(hidden)

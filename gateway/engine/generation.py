@@ -1,6 +1,7 @@
 """One completion in flight. No phase is stored: what is computed and what is asked for say it all."""
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -10,17 +11,27 @@ from gateway.engine.sampler import Sampler
 from gateway.engine.session import Session
 from gateway.vision.encoder import Features
 
+WorkKind = Literal["encode", "prefill", "decode"]
+
 
 class Generation:
-    """A request, the session it runs in, and what came out of it so far."""
+    """A request, the session it runs in, and what came out of it so far.
+
+    Tokens that were begun elsewhere are computed first, the same way where the answer is to be repeatable to
+    the bit: decoded, as they were there. Others are prefilled, which is faster.
+    """
 
     def __init__(self, request: Request, session: Session) -> None:
         self.request = request
         self.session = session
-        self.token_ids: list[int] = []
+        self.token_ids = list(request.begun)
+        self._prompt = request.prompt
+        if request.begun and not request.sampling.repeatable:
+            self._prompt = request.prompt.followed_by(request.begun)
+        self.keys = request.prompt.keys + tuple(map(request.prompt.reply_key, request.begun))
         self.features: dict[bytes, Features] = {}  # by digest, for pictures not yet prefilled
         self.num_cached = len(session.keys)
-        self._sampler = Sampler(request.sampling, request.prompt.token_ids.tolist())
+        self._sampler = Sampler(request.sampling, request.prompt.token_ids.tolist(), request.begun)
 
     @property
     def id(self) -> str:
@@ -32,12 +43,17 @@ class Generation:
 
     @property
     def num_remaining(self) -> int:
-        """Positions of the prompt that are not on the device yet."""
-        return max(0, self.request.prompt.num_tokens - self.num_computed)
+        """Positions to be prefilled that are not on the device yet."""
+        return max(0, self._prompt.num_tokens - self.num_computed)
 
     @property
     def decoding(self) -> bool:
         return self.num_remaining == 0
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that is known is on the device, so that the next token can be sampled."""
+        return self.num_computed == self.request.prompt.num_tokens + len(self.token_ids)
 
     @property
     def background(self) -> bool:
@@ -56,8 +72,8 @@ class Generation:
         return None
 
     def chunk(self, decoder: Decoder, num_tokens: int) -> Chunk:
-        """The next `num_tokens` positions of the prompt, pictures in their places."""
-        prompt, start = self.request.prompt, self.num_computed
+        """The next `num_tokens` positions to be prefilled, pictures in their places."""
+        prompt, start = self._prompt, self.num_computed
         stop = start + num_tokens
         embeds = decoder.embed(prompt.token_ids[start:stop])
         rows: list[Array] = []
@@ -67,7 +83,8 @@ class Generation:
             if first >= last:
                 continue
             features = self.features[image.pixels.digest]
-            part = slice(first - image.span.start, last - image.span.start)
+            row = image.span.tile.first - image.span.start
+            part = slice(first + row, last + row)
             embeds[first - start : last - start] = features.embeds[part].astype(embeds.dtype)
             rows.append(np.arange(first - start, last - start))
             levels.append(tuple(level[part] for level in features.deepstack))
@@ -86,9 +103,10 @@ class Generation:
         self.features = {digest: features for digest, features in self.features.items() if digest in needed}
 
     @property
-    def next_position(self) -> int:
-        """The position id of the last sampled token, which is the next to be decoded."""
-        return self.request.prompt.next_position + len(self.token_ids) - 1
+    def next_token(self) -> tuple[int, int]:
+        """The generated token that is the next to be decoded, and its position id."""
+        place = self.num_computed - self.request.prompt.num_tokens
+        return self.token_ids[place], self.request.prompt.next_position + place
 
     def accept(self, logits: Array, context_length: int) -> Output:
         """Sample a token and say what the outside gets to see of it."""
@@ -106,18 +124,21 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Encode:
+    kind: ClassVar[WorkKind] = "encode"
     generation: Generation
     image: PromptImage
 
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
+    kind: ClassVar[WorkKind] = "prefill"
     generation: Generation
     num_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decode:
+    kind: ClassVar[WorkKind] = "decode"
     generation: Generation
 
 

@@ -1,7 +1,7 @@
 """What the two ends of the pipe to the worker process say to each other.
 
 To the worker: a WorkerConfig, then Requests, Cancels and at last a Close.
-From it: Ready or Broken, then Results.
+From it: Ready or Broken, then Working and Results, and Broken where the device fails.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,30 @@ from pathlib import Path
 from backends.axcl.backend import DeviceKind
 from backends.axcl.layers import KvWrite
 from backends.base import DecoderInfo, TensorSpec
+from backends.emulator import ClockKind
 from gateway.engine.engine import EngineStats, Failed
+from gateway.engine.generation import WorkKind
+from gateway.engine.health import Level
 from gateway.engine.prompt import Output
+from gateway.engine.room import Need
 from gateway.logs import LogFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model is loaded, and how much of the device it may take.
+
+    device_bytes: what the other models leave of it; None where nobody knows yet, and all that is free may be
+    taken. others: what models that are not loaded will need, the first to be loaded first.
+    """
+
+    device: DeviceKind
+    device_bytes: int | None = None
+    others: tuple[Need, ...] = ()
+
+    def part_of(self, free_bytes: int) -> int:
+        """What may be taken where so much is free."""
+        return free_bytes if self.device_bytes is None else min(free_bytes, self.device_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +41,39 @@ class WorkerConfig:
     """All a worker needs to know; sizes in bytes. `kv_write` None lets the self-test choose."""
 
     package: Path
-    device: DeviceKind
+    place: Place
     device_index: int
     kv_write: KvWrite | None
     emulated_bytes: int
+    emulated_clock: ClockKind
     max_sessions: int
     max_saved_bytes: int
     max_feature_bytes: int
     vision_models: Path | None
+    vision_entries: tuple[str, ...]
     log_format: LogFormat
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What the worker loaded. `vision_input` is None for a model without a vision graph."""
+    """What the worker loaded. `vision_input` is None for a model without a vision graph.
+
+    need: the device memory that it takes. free_bytes: what was free before; None where nobody can tell.
+    """
 
     decoder: DecoderInfo
     prefix: str
     vision_input: TensorSpec | None
     kv_write: KvWrite
     max_sessions: int
-    emulated: bool
+    device: DeviceKind
+    need: Need
+    free_bytes: int | None
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Device memory that is its own, also where no KV cache has been needed yet."""
+        return self.need.model_bytes + self.max_sessions * self.decoder.cache_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +93,22 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The worker's last words."""
+    """The worker's last words, and which level it found broken; `no_room` where the device had too little
+    memory for it."""
 
     message: str
+    level: Level
+    no_room: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """What the worker is about to do and for whom, and how long the longest of the kind took it: None for the
+    first."""
+
+    kind: WorkKind
+    request_id: str
+    longest_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,20 +14,28 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from queue import SimpleQueue
 
-from gateway.engine.messages import Broken, Close, EngineInfo, Ready, Results, WorkerConfig
+from gateway.engine.health import Level
+from gateway.engine.messages import Broken, Close, EngineInfo, Ready, Results, WorkerConfig, Working
 from gateway.errors import EngineFailure
 
 CLOSE_TIMEOUT_S = 5.0
 
-Receive = Callable[["WorkerProcess", Results | None], None]
+WORKER = "gateway.engine.worker"
+
+Receive = Callable[["WorkerProcess", Results | Working | None], None]
 
 log = logging.getLogger(__name__)
 
 
+class DeviceFull(EngineFailure):
+    """The device had too little memory left for the model."""
+
+
 class WorkerProcess:
-    """`receive` is called in the event loop with what the worker says, and with None when it is gone. `ready`
-    is done when the model is loaded, or fails with the worker's last words. Raises OSError where no process
-    can be had."""
+    """`receive` is called in the event loop with what the worker says, and with None when it is gone: then
+    `last_words` are why, and `level` is what is broken. `ready` is done when the model is loaded, or fails
+    with the worker's last words: DeviceFull where there was too little memory, else EngineFailure. Raises
+    OSError where no process can be had."""
 
     def __init__(self, config: WorkerConfig, receive: Receive) -> None:
         self._loop = asyncio.get_running_loop()
@@ -35,9 +43,11 @@ class WorkerProcess:
         self.ready: asyncio.Future[EngineInfo] = self._loop.create_future()
         self.gone = False
         self.last_words = ""
+        self.level: Level = "worker"
+        self._failure = EngineFailure
         self._outbox: SimpleQueue[object] = SimpleQueue()
         self._connection, theirs = Pipe()
-        command = [sys.executable, "-m", "gateway.engine.worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", WORKER, str(theirs.fileno())]
         # Libraries of the card print on stdout, which belongs to the command line.
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=2
@@ -94,21 +104,22 @@ class WorkerProcess:
         with suppress(RuntimeError):  # the loop is closed, and nobody waits
             self._loop.call_soon_threadsafe(self._end, code)
 
-    def _handle(self, message: Ready | Broken | Results) -> None:
+    def _handle(self, message: Ready | Broken | Results | Working) -> None:
         match message:
             case Ready(info):
                 if not self.ready.done():
                     self.ready.set_result(info)
-            case Broken(reason):
-                self.last_words = reason
+            case Broken(reason, level, no_room):
+                self.last_words, self.level = reason, level
+                self._failure = DeviceFull if no_room else EngineFailure
                 # It gives the device back now, which on a card that failed may take for ever.
                 self._loop.call_later(CLOSE_TIMEOUT_S, self.kill)
-            case Results():
+            case Results() | Working():
                 self._receive(self, message)
 
     def _end(self, code: int) -> None:
         self.gone = True
         self.last_words = self.last_words or f"exit status {code}"
         if not self.ready.done():
-            self.ready.set_exception(EngineFailure(self.last_words))
+            self.ready.set_exception(self._failure(self.last_words))
         self._receive(self, None)

@@ -1,6 +1,7 @@
 """What the engine accepts and what it gives back: frozen, made of ints and arrays, fit to cross a process
 border."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -8,14 +9,15 @@ from typing import Literal
 import numpy as np
 
 from backends.base import Array
-from gateway.vision.encoder import Pixels, Span
+from gateway.vision.encoder import Pixels
+from gateway.vision.layout import Span
 
 FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptImage:
-    """A picture of the prompt and the placeholders it fills."""
+    """A picture of the prompt, or a tile of one, and the placeholders it fills."""
 
     span: Span
     pixels: Pixels
@@ -49,14 +51,31 @@ class Prompt:
     @cached_property
     def keys(self) -> tuple[int, ...]:
         """Prefix keys, one per position: the token id, or for a placeholder a number made of the picture's
-        digest and the place within it. Equal keys up to a position mean equal KV rows up to it."""
+        digest, its time and the row of its features. Equal keys up to a position mean equal KV rows up to
+        it."""
         keys = self.token_ids.tolist()
         for image in self.images:
-            base = int.from_bytes(image.pixels.digest[:12], "big") << 32
-            first = image.span.start
-            for place in range(image.span.num_tokens):
-                keys[first + place] = base | 1 << 31 | place
+            tile, start = image.span.tile, image.span.start
+            base = int.from_bytes(image.pixels.digest[:12], "big") << 64 | 1 << 63 | tile.time << 32
+            for place in range(tile.num_tokens):
+                keys[start + place] = base | tile.first + place
         return tuple(keys)
+
+    def reply_key(self, token_id: int) -> int:
+        """The prefix key of a generated token: its id, if the prompt of the next turn will have it at the
+        same position, else -1, which no prompt has. That is so after a video that lasts longer than it is
+        wide, where what is generated follows its time as well, but the text of a prompt does not."""
+        return token_id if self.positions[:, -1].max() + 1 == self.next_position else -1
+
+    def followed_by(self, token_ids: Sequence[int]) -> "Prompt":
+        """With generated tokens behind it, where they stood when they were generated."""
+        ids = np.array(token_ids, np.int64)
+        positions = np.tile(self.next_position + np.arange(len(ids)), (len(self.positions), 1))
+        return Prompt(
+            np.concatenate([self.token_ids, ids]),
+            np.concatenate([self.positions, positions.astype(self.positions.dtype)], axis=1),
+            self.images,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +102,11 @@ class SamplingParams:
     stop_token_ids: frozenset[int] = frozenset()
     num_top_logprobs: int | None = None
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same request gives the same answer."""
+        return self.temperature == 0 or self.seed is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -96,12 +120,14 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One generation asked for; `id` is unique among those in flight."""
+    """One generation asked for; `id` is unique among those in flight. `begun` are the tokens that an engine
+    that was lost had generated: they count as generated and are not told again."""
 
     id: str
     prompt: Prompt
     sampling: SamplingParams
     identity: Identity = Identity()
+    begun: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +155,3 @@ class Output:
     num_completion_tokens: int
     cached_tokens: int
     logprobs: Logprobs | None = None
-
-
-def text_positions(num_tokens: int) -> Array:
-    """(3, n) positions of a prompt without pictures: 0, 1, 2, … in every row."""
-    return np.tile(np.arange(num_tokens, dtype=np.uint32), (3, 1))

@@ -1,7 +1,7 @@
 """Logits -> one token id."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,14 +16,17 @@ class Sampler:
     """Draws for one generation: bias and penalties, temperature, top-k, top-p, min-p, in this order.
 
     With a seed the draws are repeatable; ties in greedy decoding go to the lowest id. `prompt_ids` are for
-    the repetition penalty.
+    the repetition penalty, and `begun` are tokens that another sampler drew before: this one goes on.
     """
 
-    def __init__(self, params: SamplingParams, prompt_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self, params: SamplingParams, prompt_ids: Iterable[int] = (), begun: Sequence[int] = ()
+    ) -> None:
         self._params = params
         self._random = np.random.default_rng(params.seed)
+        self._random.random(len(begun))  # a token takes one draw
         self._prompt_ids = frozenset(prompt_ids) if params.repetition_penalty != 1 else frozenset()
-        self._generated: Counter[int] = Counter()
+        self._generated: Counter[int] = Counter(begun)
 
     def sample(self, logits: Array) -> int:
         """logits: (vocab,) float32; raises EngineFailure where they hold no numbers to choose from."""

@@ -12,14 +12,19 @@ import sys
 from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection
-from time import monotonic
 
 from backends.axcl.backend import open_backend
+from backends.axcl.cures import Host, cures
 from backends.axcl.package import open_package
-from backends.base import DecoderInfo, DeviceError, PackageError
+from backends.axcl.selftest import SelfTestError
+from backends.base import DecoderInfo, DeviceError, DeviceMemoryError, PackageError
+from gateway.engine.colour_probe import settle_channels
 from gateway.engine.engine import Engine, Failed
+from gateway.engine.health import Level
 from gateway.engine.messages import Broken, Cancel, Close, EngineInfo, Ready, Results, WorkerConfig
 from gateway.engine.prompt import Request
+from gateway.engine.pulse import Pulse
+from gateway.engine.room import Need, NoRoom, check_fits, num_sessions
 from gateway.engine.session import SessionStore
 from gateway.errors import GatewayError
 from gateway.logs import configure_logging
@@ -27,7 +32,6 @@ from gateway.vision.cache import FeatureCache
 from gateway.vision.registry import Registry, RegistryError
 
 log = logging.getLogger("gateway.engine.worker")  # this module runs as __main__
-HEARTBEAT_S = 1.0  # a step without results says nothing; this often something is said all the same
 
 
 def main(descriptor: int) -> None:
@@ -43,53 +47,70 @@ def main(descriptor: int) -> None:
             engine, info = _build(config, undo)
             connection.send(Ready(info))
             _serve(connection, engine)
-        except (PackageError, RegistryError, DeviceError, ValueError) as reason:
+        except (PackageError, RegistryError, DeviceError, NoRoom, ValueError) as reason:
             # Before anything is given back, which may take long, or for ever, on a card that failed.
-            connection.send(Broken(str(reason)))
+            words = ". ".join([str(reason), *cures(reason, Host.look())])
+            connection.send(Broken(words, _level(reason), isinstance(reason, NoRoom | DeviceMemoryError)))
             sys.exit(1)
 
 
+def _level(reason: Exception) -> Level:
+    if isinstance(reason, SelfTestError):
+        return "self_test"
+    return "card" if isinstance(reason, DeviceError | NoRoom) else "worker"
+
+
 def _build(config: WorkerConfig, undo: ExitStack) -> tuple[Engine, EngineInfo]:
-    package = open_package(config.package)
-    registry = Registry.load(config.vision_models)
-    if package.vision is None and registry.sees(package.prefix):
-        raise PackageError(f"{package.folder} lacks its vision graph, which a {package.prefix} model needs")
-    backend = open_backend(config.device, config.device_index, config.emulated_bytes)
+    package, place = open_package(config.package), config.place
+    registry = Registry.load(config.vision_models, config.vision_entries)
+    registry.check(package.prefix, has_vision=package.vision is not None)
+    emulated_bytes = place.part_of(config.emulated_bytes)
+    backend = open_backend(place.device, config.device_index, emulated_bytes, config.emulated_clock)
     undo.callback(backend.close)
+    free_bytes = backend.free_bytes
+    if free_bytes is not None:
+        check_fits(package.load_bytes, place.part_of(free_bytes))
     encode = vision_input = None
     decoder = backend.decoder(package, config.kv_write)
     if package.vision is not None:
         graph = backend.graph(package.vision)
         vision_input = graph.inputs[0]
-        encoder = registry.find(package.prefix, vision_input)
+        encoder = registry.find(package.prefix, vision_input, package.added_tokens)
+        encoder.load(package.folder)
         encoder.check(graph, decoder.info.hidden_size)
+        settle_channels(encoder, graph, decoder, package.tokenizer)
         encode = partial(encoder.encode, graph)
-    max_sessions = _room(backend.free_bytes, config.max_sessions, decoder.info)
+    left_bytes, model_bytes, max_sessions = backend.free_bytes, package.graph_bytes, config.max_sessions
+    if free_bytes is not None and left_bytes is not None:
+        model_bytes = free_bytes - left_bytes
+        max_sessions = _num_sessions(config, place.part_of(free_bytes) - model_bytes, decoder.info)
+    decoder.new_cache().free()  # what is left may lie in pieces, too small for the one session promised
     sessions = SessionStore(decoder, max_sessions, config.max_saved_bytes)
     undo.callback(sessions.clear)
     info = EngineInfo(
-        decoder.info, package.prefix, vision_input, decoder.kv_write, max_sessions, backend.emulated
+        decoder=decoder.info,
+        prefix=package.prefix,
+        vision_input=vision_input,
+        kv_write=decoder.kv_write,
+        max_sessions=max_sessions,
+        device="emulator" if backend.emulated else "card",
+        need=Need(
+            model_bytes, decoder.info.cache_bytes, package.load_bytes + model_bytes - package.graph_bytes
+        ),
+        free_bytes=free_bytes,
     )
     return Engine(decoder, encode, sessions, FeatureCache(config.max_feature_bytes)), info
 
 
-def _room(free_bytes: int | None, wanted: int, info: DecoderInfo) -> int:
-    """How many KV caches there is room for, up to the wanted number; the wanted one where nobody knows."""
-    if free_bytes is None:
-        return wanted
-    room = min(wanted, free_bytes // info.cache_bytes)
-    if room < 1:
-        raise ValueError(
-            f"the device has {free_bytes >> 20} MiB left beside the model, "
-            f"and one session's KV cache needs {info.cache_bytes >> 20} MiB"
-        )
-    if room < wanted:
-        log.warning("room for %d sessions on the device, %d were asked for", room, wanted)
-    return room
+def _num_sessions(config: WorkerConfig, free_bytes: int, info: DecoderInfo) -> int:
+    found = num_sessions(free_bytes, info.cache_bytes, config.max_sessions, config.place.others)
+    if found < config.max_sessions:
+        log.warning("room for %d sessions on the device, %d were asked for", found, config.max_sessions)
+    return found
 
 
 def _serve(connection: Connection, engine: Engine) -> None:
-    told = monotonic()
+    pulse = Pulse(connection, engine)
     while True:
         while connection.poll(None if engine.idle else 0):
             match connection.recv():
@@ -100,10 +121,7 @@ def _serve(connection: Connection, engine: Engine) -> None:
                     connection.send(Results((), engine.stats))
                 case Close():
                     return
-        results = engine.step()
-        if results or monotonic() > told + HEARTBEAT_S:
-            connection.send(Results(tuple(results), engine.stats))
-            told = monotonic()
+        pulse.end(engine.step(pulse.begin))
 
 
 def _submit(connection: Connection, engine: Engine, request: Request) -> None:

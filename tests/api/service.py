@@ -3,7 +3,9 @@
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from typing import Any, cast
@@ -14,7 +16,7 @@ from starlette.applications import Starlette
 
 from gateway.api.door import Door
 from gateway.api.keys import ApiKey
-from gateway.api.models import Limits
+from gateway.api.models import Limits, Offer
 from gateway.api.routes import build_api
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.media import MediaFetcher, MediaLimits
@@ -22,13 +24,16 @@ from gateway.chat.model import ChatModel
 from gateway.chat.template import ChatTemplate
 from gateway.chat.tokenizer import Tokenizer
 from gateway.demo import CHECKPOINT
-from gateway.engine.client import EngineClient, EngineStatus
+from gateway.engine.client import EngineStatus
+from gateway.engine.fleet import Fleet
 from gateway.engine.prompt import FinishReason, Logprobs, Output, Request
-from gateway.vision.registry import Registry
+from tests.vision.entries import encoder
 
 MODEL = "demo"
 CONTEXT, IMAGE_REACH = 256, 200
-LIMITS = Limits(max_body_bytes=100_000, max_image_bytes=50_000, max_image_pixels=1_000_000)
+LIMITS = Limits(
+    max_body_bytes=100_000, max_image_bytes=50_000, max_image_pixels=1_000_000, max_video_bytes=60_000
+)
 
 
 def _png(colour: tuple[int, int, int]) -> str:
@@ -48,13 +53,13 @@ def tokenizer() -> Tokenizer:
 
 @cache
 def model(template: str = "") -> ChatModel:
-    own = ChatTemplate.load(CHECKPOINT, tokenizer().special_tokens, tokenizer().plain)
+    own = ChatTemplate.load(CHECKPOINT, tokenizer().special_tokens)
     return ChatModel(
         name=MODEL,
         tokenizer=tokenizer(),
         template=ChatTemplate(template, {}) if template else own,
-        encoder=next(each for each in Registry.load().encoders if each.spec.width == 96),
-        media=MediaFetcher(MediaLimits(LIMITS.max_image_bytes, timeout_s=5)),
+        encoder=encoder("axgate-demo-96"),
+        media=MediaFetcher(MediaLimits(LIMITS.max_image_bytes, LIMITS.max_video_bytes, timeout_s=5)),
         max_pixels=LIMITS.max_image_pixels,
         context_length=CONTEXT,
         image_reach=IMAGE_REACH,
@@ -69,7 +74,7 @@ class ScriptedEngine:
     was asked and how many generations were given up or ended.
     """
 
-    status = EngineStatus("ready", 0, 0, None)
+    status = EngineStatus("ready", 0, 0, {}, None)
 
     def __init__(
         self,
@@ -116,6 +121,32 @@ class ScriptedEngine:
         )
 
 
+class ScriptedFleet:
+    """One engine for every model. The models of `cold` have not been loaded before `gate` is opened."""
+
+    def __init__(
+        self, engine: ScriptedEngine, cold: Sequence[str] = (), gate: asyncio.Event | None = None
+    ) -> None:
+        self._engine = engine
+        self._names = (MODEL, *cold)
+        self._cold = set(cold)
+        self._gate = gate or asyncio.Event()
+
+    @property
+    def status(self) -> Mapping[str, EngineStatus]:
+        unloaded = replace(self._engine.status, state="unloaded")
+        return {name: unloaded if name in self._cold else self._engine.status for name in self._names}
+
+    async def info(self, name: str) -> None:
+        if name in self._cold:
+            await self._gate.wait()
+            self._cold.discard(name)
+
+    @asynccontextmanager
+    async def using(self, name: str) -> AsyncIterator[ScriptedEngine]:
+        yield self._engine
+
+
 def service(
     engine: ScriptedEngine | None = None,
     limits: Limits = LIMITS,
@@ -123,9 +154,18 @@ def service(
     keys: Sequence[ApiKey] = (),
     cors_origins: Sequence[str] = (),
     chat: ChatModel | None = None,
+    cold: Sequence[str] = (),
+    gate: asyncio.Event | None = None,
 ) -> Starlette:
-    client = cast(EngineClient, engine or ScriptedEngine())
-    return build_api(chat or model(), client, limits, door or Door(64), keys, cors_origins)
+    """With the model `MODEL`, and those of `cold`, which are the same when they have been loaded."""
+    fleet = cast(Fleet, ScriptedFleet(engine or ScriptedEngine(), cold, gate))
+    offers = [Offer(name, fleet, lambda _: chat or model()) for name in (MODEL, *cold)]
+    offers[0].known = chat or model()
+    return build_api(offers, fleet, limits, door or open_door(), keys, cors_origins)
+
+
+def open_door(max_requests: int = 64) -> Door:
+    return Door(lambda: max_requests)
 
 
 def body(content: object = "Hi", **fields: object) -> dict[str, Any]:

@@ -466,6 +466,29 @@ def test_a_long_prompt_does_not_keep_a_stream_from_beginning(monkeypatch: pytest
     assert b'"role":"assistant"' in role["body"]
 
 
+def test_a_stream_is_kept_open_with_comments_while_its_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.api.routes.PATIENCE_S", 0.01)
+    monkeypatch.setattr("gateway.api.answer.PING_S", 0.01)
+
+    async def scenario() -> list[bytes]:
+        gate = asyncio.Event()
+        app = service(cold=["cold"], gate=gate)
+        connection = Connection(app, body(stream=True) | {"model": "cold"})
+        running = asyncio.create_task(connection.run())
+        while len(connection.sent) < 4:
+            await asyncio.sleep(0.01)
+        gate.set()
+        await running
+        return [message["body"] for message in connection.sent[1:]]
+
+    _, first_ping, second_ping, *rest = asyncio.run(asyncio.wait_for(scenario(), 10))
+    assert first_ping.startswith(b": ping")
+    assert second_ping.startswith(b": ping")
+    assert b"data: [DONE]\n\n" in rest
+
+
 def test_one_line_in_the_log_tells_what_an_answer_was(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gateway.access")
     response = ask(service(ScriptedEngine(SAID, num_cached=3)))

@@ -18,6 +18,8 @@ from gateway.api.protocol import (
 from gateway.api.refusal import WORDS
 from gateway.api.routes import PATIENCE_S
 from gateway.errors import GatewayError
+from gateway.vision.image import MAX_EDGE
+from gateway.vision.video import MAX_LISTED, TIMEOUT_S
 from tests.api.service import service
 
 NUMBERS = ("integer", "decimal")
@@ -58,6 +60,12 @@ def test_the_limits_of_a_body_are_as_written() -> None:
     assert PAGE.count(f"up to {MAX_NAME} characters") == 2
     assert f"up to {MAX_VALUES:,} commas and brackets" in PAGE
     assert PAGE.count(f"within {BODY_TIMEOUT_S:.0f} seconds") == 2
+
+
+def test_the_limits_of_pictures_and_videos_are_as_written() -> None:
+    assert f"with up to {MAX_EDGE} pixels along an edge" in PAGE
+    assert f"list of up to {MAX_LISTED} URLs of frames" in PAGE
+    assert f"may take {TIMEOUT_S:.0f} s to decode" in PAGE
 
 
 def test_the_patience_of_a_stream_is_as_written() -> None:

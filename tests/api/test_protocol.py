@@ -91,10 +91,11 @@ def messages(*each: object) -> dict[str, Any]:
             "Missing required parameter: 'messages[0].content[1].type'.",
         ),
         (
-            body([text("x"), {"type": "video_url", "video_url": {}}]),
+            body([text("x"), {"type": "input_audio", "input_audio": {}}]),
             "invalid_value",
             "messages[0].content[1].type",
-            "Invalid value: 'video_url'. Supported values are: 'text' and 'image_url'.",
+            "Invalid value: 'input_audio'. Supported values are: 'text', 'image_url', 'video_url' and "
+            "'video'.",
         ),
         (
             body([{"type": "text"}]),

@@ -1,5 +1,6 @@
 """Everything around chat completions: models, health, unknown paths, sizes, ids."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -8,12 +9,14 @@ import httpx
 import pytest
 
 from gateway.api.protocol import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS
-from gateway.engine.client import EngineStatus, State
+from gateway.engine.client import EngineStatus
+from gateway.engine.health import State
 from tests.api.service import (
     CONTEXT,
     IMAGE_REACH,
     LIMITS,
     MODEL,
+    PATH,
     ScriptedEngine,
     ask,
     body,
@@ -31,36 +34,75 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     return error
 
 
-def test_the_model_is_listed_with_its_limits() -> None:
-    listed = call(service(), "/v1/models", "GET").json()
-    shown = {
-        "id": MODEL,
+def shown(name: str, created: int, *, known: bool) -> dict[str, Any]:
+    return {
+        "id": name,
         "object": "model",
-        "created": listed["data"][0]["created"],
+        "created": created,
         "owned_by": "axgate",
-        "context_length": CONTEXT,
-        "tokens_per_image": model().num_tokens_per_image,
+        "loaded": known,
+        "context_length": CONTEXT if known else None,
+        "min_tokens_per_image": model().min_tokens_per_image if known else None,
+        "max_tokens_per_image": model().max_tokens_per_image if known else None,
         "limits": {
             "max_body_bytes": LIMITS.max_body_bytes,
             "max_image_bytes": LIMITS.max_image_bytes,
             "max_image_pixels": LIMITS.max_image_pixels,
-            "max_images": model().max_images,
-            "image_reach": IMAGE_REACH,
+            "max_video_bytes": LIMITS.max_video_bytes,
+            "max_video_seconds": 3600,
+            "max_images": model().max_images if known else None,
+            "max_videos": model().max_videos if known else None,
+            "max_video_frames": 16 if known else None,
+            "image_reach": IMAGE_REACH if known else None,
             "max_messages": MAX_MESSAGES,
             "max_parts": MAX_PARTS,
             "max_tools": MAX_TOOLS,
         },
     }
-    assert listed == {"object": "list", "data": [shown]}
-    assert isinstance(shown["created"], int)
-    assert set(call(service(), f"/v1/models/{MODEL}", "GET").json()) == set(shown)
+
+
+def test_models_are_listed_with_their_limits_as_far_as_they_are_known() -> None:
+    app = service(cold=["cold"])
+    listed = call(app, "/v1/models", "GET").json()
+    created = listed["data"][0]["created"]
+    assert isinstance(created, int)
+    both = [shown(MODEL, created, known=True), shown("cold", created, known=False)]
+    assert listed == {"object": "list", "data": both}
+    assert [call(app, f"/v1/models/{name}", "GET").json() for name in (MODEL, "cold")] == both
+
+
+def test_a_model_is_known_when_it_was_loaded_for_the_first_time() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        app = service(cold=["cold"], gate=gate)
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            asked = {"model": "cold", "text": "Hi"}
+            waiting = asyncio.create_task(client.post("/v1/tokenize", json=asked))
+            answering = asyncio.create_task(client.post(PATH, json=body() | {"model": "cold"}))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            assert (await client.post(PATH, json=body())).status_code == 200
+            gate.set()
+            assert (await waiting).json()["context_length"] == CONTEXT
+            answer = (await answering).json()
+            assert (answer["model"], answer["choices"][0]["finish_reason"]) == ("cold", "stop")
+            listed = (await client.get("/v1/models/cold")).json()
+            assert listed == shown("cold", listed["created"], known=True)
+
+    asyncio.run(asyncio.wait_for(run(), 10))
 
 
 @pytest.mark.parametrize("name", ["nope", "Qwen/Qwen3-VL"])
 def test_another_model_is_not_found(name: str) -> None:
-    response = call(service(), f"/v1/models/{name}", "GET")
+    response = call(service(cold=["other"]), f"/v1/models/{name}", "GET")
     assert response.status_code == 404
-    assert error_of(response)["code"] == "model_not_found"
+    assert error_of(response) == {
+        "message": f"The model '{name}' does not exist. This server has 'demo', 'other'.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "model_not_found",
+    }
 
 
 def test_a_long_name_is_not_told_back_whole() -> None:
@@ -76,32 +118,40 @@ def test_a_model_name_with_blanks_around_it_is_the_same() -> None:
     assert ask(service(), model=MODEL.upper()).status_code == 404
 
 
-def test_health_says_what_the_engine_does() -> None:
-    response = call(service(), "/health", "GET")
-    engine = {"state": "ready", "num_requests": 0, "num_restarts": 0, "stats": None}
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "engine": engine})
+def test_health_says_what_the_engines_do() -> None:
+    response = call(service(cold=["cold"]), "/health", "GET")
+    engine = {"state": "ready", "num_requests": 0, "num_restarts": 0, "levels": {}, "stats": None}
+    engines = {MODEL: engine, "cold": engine | {"state": "unloaded"}}
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "engines": engines})
 
 
-def test_a_server_is_ready_while_its_engine_is() -> None:
-    response = call(service(), "/ready", "GET")
-    assert (response.status_code, response.json()) == (200, {"status": "ready"})
+class InState(ScriptedEngine):
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.status = EngineStatus(state, 0, 1, {}, None)
 
 
-@pytest.mark.parametrize("state", ["starting", "restarting", "closed"])
-def test_a_server_without_its_engine_lives_but_is_not_ready(state: State) -> None:
-    class Away(ScriptedEngine):
-        status = EngineStatus(state, 0, 1, None)
+@pytest.mark.parametrize("state", ["ready", "loading", "unloaded"])
+def test_a_server_is_ready_while_it_can_be_asked(state: State) -> None:
+    response = call(service(InState(state), cold=["cold"]), "/ready", "GET")
+    told = {"status": "ready", "models": {MODEL: state, "cold": "unloaded"}}
+    assert (response.status_code, response.json()) == (200, told)
 
-    app = service(Away())
+
+@pytest.mark.parametrize("state", ["restarting", "broken", "closed"])
+def test_a_server_without_an_engine_lives_but_is_not_ready(state: State) -> None:
+    app = service(InState(state), cold=["cold"])
     response = call(app, "/ready", "GET")
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
     assert error_of(response) == {
-        "message": f"The engine is {state}.",
+        "message": f"No model is ready: {MODEL} is {state}, cold is unloaded.",
         "type": "server_error",
         "param": None,
         "code": "engine_restarting",
     }
-    assert call(app, "/health", "GET").status_code == 200
+    health = call(app, "/health", "GET")
+    told = "ok" if state == "closed" else "degraded"
+    assert (health.status_code, health.json()["status"]) == (200, told)
 
 
 def test_an_unknown_path_is_openais_404() -> None:

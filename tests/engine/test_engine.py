@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 
 from backends.base import Array, DeviceMemoryError, Hidden
-from gateway.engine.engine import Failed
-from gateway.engine.prompt import Output, SamplingParams
+from gateway.engine.engine import Engine, Failed
+from gateway.engine.generation import Work
+from gateway.engine.prompt import Output, Request, SamplingParams
 from gateway.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, Unavailable
-from gateway.vision.encoder import Pixels
+from gateway.vision.encoder import Pixels, Visual
+from gateway.vision.layout import Tile
 from tests.engine.toy import CONTEXT, ToyDevice, encode, engine, picture, prompt, request, run
 
 RED, BLUE = picture("red"), picture("blue")
 
 
-def alone(*parts: str | Pixels, max_tokens: int = 6) -> list[int]:
+def alone(*parts: str | Visual, max_tokens: int = 6) -> list[int]:
     return run(engine(ToyDevice()), request("a", prompt(*parts), max_tokens))["a"]
 
 
@@ -167,7 +169,7 @@ def test_no_memory_for_a_single_session_is_said_and_the_engine_goes_on() -> None
 
 def test_a_picture_that_cannot_be_encoded_fails_its_own_generation_only() -> None:
     def broken(pixels: Pixels) -> object:
-        if pixels.digest == RED.digest:
+        if pixels.digest == RED.pixels[0].digest:
             raise EngineFailure("the vision graph gave values that are not finite")
         return encode(pixels)
 
@@ -181,6 +183,15 @@ def test_a_picture_that_cannot_be_encoded_fails_its_own_generation_only() -> Non
         results += chat.step()
     assert [r.request_id for r in results if isinstance(r, Failed)] == ["1"]
     assert [r.token_id for r in results if isinstance(r, Output)] == alone(BLUE, "what")
+
+
+def test_tiles_of_one_run_of_the_graph_each_take_their_own_rows() -> None:
+    chat = engine(ToyDevice())
+    halves = picture("red", Tile((1, 2)), Tile((1, 2), first=2))
+    said = run(chat, request("1", prompt("look ", halves, " please")))["1"]
+    assert said == alone("look ", picture("red", Tile((1, 4))), " please")
+    assert said != alone("look ", picture("red", Tile((1, 2)), Tile((1, 2))), " please")
+    assert chat.stats.num_encodes == 1
 
 
 def test_logits_that_are_not_finite_fail_the_generation_and_its_session_is_forgotten() -> None:
@@ -213,6 +224,18 @@ def test_a_picture_beyond_the_reach_of_prefill_is_refused() -> None:
         chat.submit(request("1", prompt("x" * 9, RED)))
 
 
+def test_a_picture_whose_positions_the_graphs_cannot_take_is_refused() -> None:
+    class Flat(ToyDevice):
+        info = replace(ToyDevice.info, index_rows=1)
+
+    chat = engine(Flat())
+    asked = prompt("x", RED)
+    spread = replace(asked, positions=asked.positions + np.array([[0], [1], [2]], np.uint32))
+    with pytest.raises(InvalidRequest, match="compiled with one row of positions, and its images need three"):
+        chat.submit(request("1", spread))
+    assert run(chat, request("2", asked))["2"] == alone("x", RED)
+
+
 def test_the_answer_ends_at_the_end_of_the_context() -> None:
     chat = engine(ToyDevice())
     chat.submit(request("1", prompt("x" * (CONTEXT - 2)), max_tokens=50))
@@ -239,3 +262,66 @@ def test_a_stop_token_ends_the_answer_and_is_not_shown() -> None:
 def test_memory_errors_are_device_errors() -> None:
     with pytest.raises(DeviceMemoryError):
         ToyDevice(max_caches=0).new_cache()
+
+
+SAMPLINGS = {
+    "greedy": SamplingParams(6, temperature=0),
+    "seeded": SamplingParams(6, temperature=0.7, seed=5, frequency_penalty=0.5, num_top_logprobs=2),
+    "as good as greedy, but not known to be repeatable": SamplingParams(6, temperature=1e-9),
+    "with a stop token": SamplingParams(6, temperature=0, stop_token_ids=frozenset(range(20))),
+}
+
+
+def outputs_of(chat: Engine, asked: Request) -> list[Output]:
+    chat.submit(asked)
+    told = []
+    while not chat.idle:
+        told += chat.step()
+    return [output for output in told if isinstance(output, Output)]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("parts", [("tell me more",), (RED, "tell ", BLUE, "me more"), ("x",)])
+def test_another_engine_goes_on_where_one_was_lost(
+    sampling: SamplingParams, parts: tuple[str | Visual, ...]
+) -> None:
+    asked = replace(request("1", prompt(*parts)), sampling=sampling)
+    first = engine(ToyDevice())
+    whole = outputs_of(first, asked)
+    (session,) = first._sessions
+    begun = tuple(output.token_id for output in whole if output.token_id is not None)
+    for place in range(len(whole)):
+        chat = engine(ToyDevice())
+        assert outputs_of(chat, replace(asked, begun=begun[:place])) == whole[place:]
+        (again,) = chat._sessions
+        assert again.keys == session.keys
+
+
+def test_what_was_begun_is_decoded_where_the_answer_is_repeatable_and_else_prefilled() -> None:
+    for sampling, prefills, num_decodes in (
+        (SamplingParams(4, temperature=0), [4], 3),
+        (SamplingParams(4, temperature=1.0), [4, 3], 0),
+    ):
+        device = ToyDevice()
+        asked = replace(request("1", prompt("four")), sampling=sampling, begun=(1, 2, 3))
+        assert len(outputs_of(engine(device), asked)) == 1
+        assert (device.prefills, device.num_decodes) == (prefills, num_decodes)
+
+
+def test_an_answer_that_was_begun_may_fill_the_context() -> None:
+    asked = request("1", prompt("x" * (CONTEXT - 2)), max_tokens=50)
+    whole = outputs_of(engine(ToyDevice()), asked)
+    begun = tuple(output.token_id for output in whole[:-1] if output.token_id is not None)
+    for sampling in (asked.sampling, replace(asked.sampling, temperature=1e-9)):
+        again = replace(asked, begun=begun, sampling=sampling)
+        assert outputs_of(engine(ToyDevice()), again) == whole[-1:]
+
+
+def test_what_is_about_to_be_done_is_told_before() -> None:
+    chat = engine(ToyDevice())
+    chat.submit(request("1", prompt(RED, "what"), max_tokens=2))
+    told: list[Work] = []
+    while not chat.idle:
+        chat.step(told.append)
+    assert [work.kind for work in told] == ["encode", "prefill", "prefill", "decode"]
+    assert {work.generation.id for work in told} == {"1"}

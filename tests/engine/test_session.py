@@ -2,6 +2,7 @@ import pytest
 
 from gateway.engine.prompt import Identity
 from gateway.engine.session import Session, SessionStore, common_prefix, reusable, saves_a_chunk
+from gateway.vision.layout import Tile
 from tests.engine.toy import ROW_BYTES, ToyDevice, engine, picture, prompt, request, run
 
 
@@ -48,6 +49,17 @@ def test_keys_of_a_picture_never_look_like_token_ids() -> None:
     assert all(key < 2**31 for key in (*keys[:2], keys[6]))
     assert all(key >= 2**32 for key in keys[2:6])
     assert len(set(keys)) == 7
+
+
+def test_tiles_made_by_one_run_of_the_graph_are_told_apart_by_their_rows() -> None:
+    keys = prompt(picture("red", Tile((2, 2)), Tile((2, 2), first=4))).keys
+    assert len(set(keys)) == 8
+
+
+def test_the_same_picture_at_another_time_of_a_video_is_another_prefix() -> None:
+    early, late = (prompt(picture("red", Tile((2, 2)), Tile((2, 2), time=time))).keys for time in (1, 2))
+    assert early[:4] == late[:4]
+    assert not set(early[4:]) & set(late[4:])
 
 
 def test_a_named_session_is_its_clients_own() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.engine.engine import Engine
 from gateway.engine.prompt import Output, Prompt
-from gateway.vision.encoder import Pixels
+from gateway.vision.encoder import Visual
 from tests.engine.toy import ToyDevice, engine, picture, prompt, request, run
 
 PICTURES = {color: picture(color) for color in ("red", "green", "blue")}
@@ -19,7 +19,7 @@ def asked(parts: Parts) -> Prompt:
     return prompt(*(seen(part) for part in parts))
 
 
-def seen(part: str) -> str | Pixels:
+def seen(part: str) -> str | Visual:
     return PICTURES.get(part, part)
 
 

@@ -16,11 +16,12 @@ from gateway.engine.prompt import (
     PromptImage,
     Request,
     SamplingParams,
-    text_positions,
 )
 from gateway.engine.session import SessionStore
 from gateway.vision.cache import FeatureCache
-from gateway.vision.encoder import Features, Pixels, Span
+from gateway.vision.encoder import Features, Pixels, Visual
+from gateway.vision.layout import Layout, Span, Tile
+from gateway.vision.positions import text_positions
 
 VOCAB, HIDDEN, CHUNK, CONTEXT = 97, 4, 4, 64
 ROW_BYTES = 16
@@ -115,7 +116,8 @@ class ToyDevice:
 
 
 def encode(pixels: Pixels) -> Features:
-    embeds = np.resize(np.frombuffer(pixels.digest, np.uint8), (pixels.num_tokens, HIDDEN)).astype(np.float32)
+    num_tokens = pixels.data.shape[0] * pixels.data.shape[1]
+    embeds = np.resize(np.frombuffer(pixels.digest, np.uint8), (num_tokens, HIDDEN)).astype(np.float32)
     return Features(embeds, (embeds * 2,))
 
 
@@ -123,12 +125,15 @@ def engine(device: ToyDevice, max_sessions: int = 8, max_saved_bytes: int = 1 <<
     return Engine(device, encode, SessionStore(device, max_sessions, max_saved_bytes), FeatureCache(1 << 20))
 
 
-def picture(color: str, grid: tuple[int, int] = (2, 2)) -> Pixels:
-    data = np.asarray(Image.new("RGB", (8, 8), color))
-    return Pixels(data, grid, hashlib.blake2b(data.tobytes(), digest_size=16).digest())
+def picture(color: str, *tiles: Tile) -> Visual:
+    """One of 2 by 2 tokens, or of those tiles, all made of the same pixels."""
+    data = np.asarray(Image.new("RGB", (2, 2), color))
+    pixels = Pixels(data, hashlib.blake2b(data.tobytes(), digest_size=16).digest())
+    layout = Layout("", tiles or (Tile((2, 2)),))
+    return Visual(layout, (pixels,) * len(layout.tiles))
 
 
-def prompt(*parts: str | Pixels) -> Prompt:
+def prompt(*parts: str | Visual) -> Prompt:
     """Words become token ids, one per letter; pictures become spans of placeholders."""
     ids: list[int] = []
     images = []
@@ -136,8 +141,9 @@ def prompt(*parts: str | Pixels) -> Prompt:
         if isinstance(part, str):
             ids += [ord(letter) % VOCAB for letter in part]
         else:
-            images.append(PromptImage(Span(len(ids), part.grid), part))
-            ids += [0] * part.num_tokens
+            for tile, pixels in zip(part.layout.tiles, part.pixels, strict=True):
+                images.append(PromptImage(Span(len(ids), tile), pixels))
+                ids += [0] * tile.num_tokens
     return Prompt(np.array(ids, np.int64), text_positions(len(ids)), tuple(images))
 
 
