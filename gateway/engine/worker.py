@@ -15,11 +15,11 @@ from multiprocessing.connection import Connection
 
 from backends.axcl.backend import open_backend
 from backends.axcl.cures import Host, cures
-from backends.axcl.package import open_package
+from backends.axcl.package import Package, open_package
 from backends.axcl.selftest import SelfTestError
-from backends.base import DecoderInfo, DeviceError, DeviceMemoryError, PackageError
+from backends.base import Decoder, DecoderInfo, DeviceError, DeviceMemoryError, Graph, PackageError
 from gateway.engine.colour_probe import settle_channels
-from gateway.engine.engine import Engine, Failed
+from gateway.engine.engine import Encoder, Engine, Failed
 from gateway.engine.health import Level
 from gateway.engine.messages import Broken, Cancel, Close, EngineInfo, Ready, Results, WorkerConfig
 from gateway.engine.prompt import Request
@@ -70,16 +70,9 @@ def _build(config: WorkerConfig, undo: ExitStack) -> tuple[Engine, EngineInfo]:
     free_bytes = backend.free_bytes
     if free_bytes is not None:
         check_fits(package.load_bytes, place.part_of(free_bytes))
-    encode = vision_input = None
     decoder = backend.decoder(package, config.kv_write)
-    if package.vision is not None:
-        graph = backend.graph(package.vision)
-        vision_input = graph.inputs[0]
-        encoder = registry.find(package.prefix, vision_input, package.added_tokens)
-        encoder.load(package.folder)
-        encoder.check(graph, decoder.info.hidden_size)
-        settle_channels(encoder, graph, decoder, package.tokenizer)
-        encode = partial(encoder.encode, graph)
+    graph = None if package.vision is None else backend.graph(package.vision)
+    encode = None if graph is None else _encode(registry, package, graph, decoder)
     left_bytes, model_bytes, max_sessions = backend.free_bytes, package.graph_bytes, config.max_sessions
     if free_bytes is not None and left_bytes is not None:
         model_bytes = free_bytes - left_bytes
@@ -90,7 +83,7 @@ def _build(config: WorkerConfig, undo: ExitStack) -> tuple[Engine, EngineInfo]:
     info = EngineInfo(
         decoder=decoder.info,
         prefix=package.prefix,
-        vision_input=vision_input,
+        vision_input=None if graph is None else graph.inputs[0],
         kv_write=decoder.kv_write,
         max_sessions=max_sessions,
         device="emulator" if backend.emulated else "card",
@@ -100,6 +93,15 @@ def _build(config: WorkerConfig, undo: ExitStack) -> tuple[Engine, EngineInfo]:
         free_bytes=free_bytes,
     )
     return Engine(decoder, encode, sessions, FeatureCache(config.max_feature_bytes)), info
+
+
+def _encode(registry: Registry, package: Package, graph: Graph, decoder: Decoder) -> Encoder:
+    """What runs the vision graph."""
+    encoder = registry.find(package.prefix, graph.inputs[0], package.added_tokens)
+    encoder.load(package.folder)
+    encoder.check(graph, decoder.info.hidden_size)
+    settle_channels(encoder, graph, decoder, package.tokenizer)
+    return partial(encoder.encode, graph)
 
 
 def _num_sessions(config: WorkerConfig, free_bytes: int, info: DecoderInfo) -> int:
