@@ -16,9 +16,9 @@ _USUAL_S, _SHORTEST_S = 0.1, 0.011
 
 
 def read_animation(data: bytes, sample: Sampler, limits: VideoLimits) -> Video:
-    """A GIF, PNG, WebP or JPEG file; a still picture is a video of one frame. Nothing is decoded before the
-    size in the header is found to be within the limits. Raises InvalidVideo. For one thread at a time: see
-    `open_image`."""
+    """A GIF, PNG or WebP file. Nothing is decoded before the size in the header is found to be within the
+    limits. Raises InvalidVideo, also for a still picture, which has a place of its own in a message. For one
+    thread at a time: see `open_image`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -39,6 +39,8 @@ def _frames(file: Image.Image, sample: Sampler, limits: VideoLimits) -> Video:
         shown_s = file.info.get("duration", 0) / 1000
         times.append(times[place] + (shown_s if shown_s >= _SHORTEST_S else _USUAL_S))
     duration_s = times.pop()
+    if len(times) == 1:
+        raise InvalidVideo("The video is a still picture: send it as an image_url.")
     limits.check_duration(duration_s)
     chosen = sample(len(times), len(times) / duration_s)
     frames = tuple(

@@ -178,9 +178,14 @@ def test_a_file_is_sampled_as_the_request_says() -> None:
         assert len(built([user(file(data, *asked))]).images) == number // 2
 
 
-def test_a_picture_is_a_video_of_one_frame() -> None:
-    one, pictured = (built([user(part)]) for part in (file(url(encoded(FRAMES[0]))), image(FRAMES[0])))
+def test_a_list_of_one_frame_is_encoded_as_the_picture_is() -> None:
+    one, pictured = (built([user(part)]) for part in (listed(FRAMES[:1]), image(FRAMES[0])))
     assert digests(one) == digests(pictured)
+
+
+def test_a_still_picture_is_no_video_and_is_told_its_place() -> None:
+    with pytest.raises(InvalidVideo, match="The video is a still picture: send it as an image_url"):
+        built([user(file(url(encoded(FRAMES[0]))))])
 
 
 def test_videos_are_downloaded_once_and_of_frames_only_those_that_are_taken() -> None:

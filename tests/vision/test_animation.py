@@ -64,9 +64,9 @@ def test_the_chosen_frames_are_taken_and_who_chooses_is_told_how_many_there_are(
 
 
 @pytest.mark.parametrize("format", [*FORMATS, "JPEG"])
-def test_a_still_picture_is_a_video_of_one_frame(format: str) -> None:
-    (frame,) = read(encoded(Image.new("RGB", (9, 7), WHITE), format)).frames
-    assert (frame.image.size, frame.image.mode, frame.time_s) == ((9, 7), "RGB", 0)
+def test_a_still_picture_is_no_video(format: str) -> None:
+    with pytest.raises(InvalidVideo, match=r"The video is a still picture: send it as an image_url\."):
+        read(encoded(Image.new("RGB", (9, 7), WHITE), format))
 
 
 def test_frames_without_a_duration_take_as_long_as_in_browsers() -> None:
