@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from backends.axcl.package import Package
 from gateway.hub.catalogue import Catalogue
@@ -22,7 +22,9 @@ from gateway.hub.source import Hub
 def show_available(families: Collection[str]) -> None:
     """The catalogue as a table. `families` are the vision families that are served."""
     catalogue = Catalogue.load()
-    table = Table("name", "pictures", "size", "repository", "served", caption=f"From {catalogue.source}.")
+    # Names are there to be typed, so they are never cut.
+    name = Column("name", min_width=max(map(len, catalogue.entries)))
+    table = Table(name, "pictures", "size", "repository", "served", caption=f"From {catalogue.source}.")
     for name, entry in catalogue.entries.items():
         obstacle = entry.obstacle(families)
         served = "yes" if obstacle is None else f"no: {obstacle}"
