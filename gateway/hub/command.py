@@ -23,8 +23,8 @@ def show_available(families: Collection[str]) -> None:
     """The catalogue as a table. `families` are the vision families that are served."""
     catalogue = Catalogue.load()
     # Names are there to be typed, so they are never cut.
-    name = Column("name", min_width=max(map(len, catalogue.entries)))
-    table = Table(name, "pictures", "size", "repository", "served", caption=f"From {catalogue.source}.")
+    names = Column("name", min_width=max(map(len, catalogue.entries)))
+    table = Table(names, "pictures", "size", "repository", "served", caption=f"From {catalogue.source}.")
     for name, entry in catalogue.entries.items():
         obstacle = entry.obstacle(families)
         served = "yes" if obstacle is None else f"no: {obstacle}"
