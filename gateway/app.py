@@ -11,7 +11,9 @@ from tempfile import TemporaryDirectory
 
 from starlette.types import ASGIApp
 
+from backends.axcl.cures import Host
 from backends.axcl.layers import KvWrite
+from backends.axcl.monitor import Monitor, told_by_tool
 from backends.axcl.package import Package, open_package
 from backends.base import DecoderInfo
 from backends.export import ExportOptions, export_package
@@ -85,10 +87,21 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             max_video_bytes=settings.max_video_mb * MEGA,
         )
         door = Door(lambda: fleet.num_sessions + settings.max_waiting)
-        app = build_api(offers, fleet, limits, door, _api_keys(settings), settings.cors_origins)
+        monitor = _monitor(settings, fleet)
+        if monitor:
+            undo.push_async_callback(monitor.close)
+        app = build_api(offers, fleet, limits, door, _api_keys(settings), settings.cors_origins, monitor)
         filling = asyncio.create_task(_fill(fleet, offers[1:]))
         undo.callback(filling.cancel)
         yield Gateway(app, door, fleet, filling)
+
+
+def _monitor(settings: Settings, fleet: Fleet) -> Monitor | None:
+    """Of a card that the host sees; an emulated one has nothing to tell."""
+    buses = Host.look().buses
+    if fleet.device != "card" or settings.device_index >= len(buses):
+        return None
+    return Monitor(partial(told_by_tool, buses[settings.device_index]))
 
 
 async def _fill(fleet: Fleet, offers: Sequence[Offer]) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from backends.axcl.monitor import Monitor
 from gateway.api.answer import Answer, json_response
 from gateway.api.body import read_request
 from gateway.api.connection import while_connected
@@ -54,10 +55,11 @@ def build_api(
     door: Door,
     keys: Sequence[ApiKey] = (),
     cors_origins: Sequence[str] = (),
+    monitor: Monitor | None = None,
 ) -> Starlette:
     """The ASGI application for these models. Without keys anybody may come in; pages of `cors_origins` (`*`:
-    of all) may ask from a browser."""
-    models, health = Models(offers, fleet, limits), Health(fleet)
+    of all) may ask from a browser; `monitor` is that of the card, where there is one."""
+    models, health = Models(offers, fleet, limits), Health(fleet, monitor)
     tokens = Tokens(models, limits.max_body_bytes)
     browsers = Middleware(
         CORSMiddleware,
@@ -159,17 +161,23 @@ def _sampling(wanted: CompletionRequest, defaults: GenerationDefaults, room: int
 
 
 class Health:
-    """GET /health: 200 as long as there is somebody to answer, with what the engines are doing and what
-    is broken.
+    """GET /health: 200 as long as there is somebody to answer, with what the engines are doing, what is
+    broken, and how the card is as far as it told.
     GET /ready: 200 while generations are taken, else 503."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, monitor: Monitor | None) -> None:
         self._fleet = fleet
+        self._monitor = monitor
 
     async def live(self, request: Request) -> Response:
         engines = {name: asdict(status) for name, status in self._fleet.status.items()}
         hurt = any(engine["state"] in HURT for engine in engines.values())
-        return JSONResponse({"status": "degraded" if hurt else "ok", "engines": engines})
+        told = {"status": "degraded" if hurt else "ok", "engines": engines}
+        if self._monitor is None:
+            return JSONResponse(told)
+        idle = not any(engine["num_requests"] for engine in engines.values())
+        vitals = asdict(self._monitor.vitals(idle=idle))
+        return JSONResponse(told | {"card": vitals | {"age_s": self._monitor.age_s}})
 
     async def ready(self, request: Request) -> Response:
         """A model that is not loaded would be, so it counts, but not against one whose worker just died."""

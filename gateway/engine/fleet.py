@@ -87,6 +87,11 @@ class Fleet:
         }
 
     @property
+    def device(self) -> DeviceKind:
+        """Where the models are, once the first one is loaded."""
+        return self._device
+
+    @property
     def num_sessions(self) -> int:
         """How many conversations the loaded models together have KV caches for."""
         infos = [member.client.info for member in self._members.values() if member.client.loaded]

@@ -14,6 +14,7 @@ import httpx
 from PIL import Image
 from starlette.applications import Starlette
 
+from backends.axcl.monitor import Monitor
 from gateway.api.door import Door
 from gateway.api.keys import ApiKey
 from gateway.api.models import Limits, Offer
@@ -156,12 +157,13 @@ def service(
     chat: ChatModel | None = None,
     cold: Sequence[str] = (),
     gate: asyncio.Event | None = None,
+    monitor: Monitor | None = None,
 ) -> Starlette:
     """With the model `MODEL`, and those of `cold`, which are the same when they have been loaded."""
     fleet = cast(Fleet, ScriptedFleet(engine or ScriptedEngine(), cold, gate))
     offers = [Offer(name, fleet, lambda _: chat or model()) for name in (MODEL, *cold)]
     offers[0].known = chat or model()
-    return build_api(offers, fleet, limits, door or open_door(), keys, cors_origins)
+    return build_api(offers, fleet, limits, door or open_door(), keys, cors_origins, monitor)
 
 
 def open_door(max_requests: int = 64) -> Door:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backends.axcl.monitor import Monitor, Vitals
 from gateway.api.protocol import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS
 from gateway.engine.client import EngineStatus
 from gateway.engine.health import State
@@ -123,6 +124,21 @@ def test_health_says_what_the_engines_do() -> None:
     engine = {"state": "ready", "num_requests": 0, "num_restarts": 0, "levels": {}, "stats": None}
     engines = {MODEL: engine, "cold": engine | {"state": "unloaded"}}
     assert (response.status_code, response.json()) == (200, {"status": "ok", "engines": engines})
+
+
+def test_health_says_how_the_card_is_once_it_was_asked() -> None:
+    async def scenario() -> None:
+        monitor = Monitor(lambda: Vitals(temperature_c=41.0, npu_load=0.5))
+        transport = httpx.ASGITransport(service(monitor=monitor))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            first = (await client.get("/health")).json()["card"]
+            await monitor.close()
+            second = (await client.get("/health")).json()["card"]
+        assert set(first.values()) == {None}
+        assert (second["temperature_c"], second["npu_load"], second["cmm_bytes"]) == (41.0, 0.5, None)
+        assert 0 <= second["age_s"] < 60
+
+    asyncio.run(scenario())
 
 
 class InState(ScriptedEngine):
