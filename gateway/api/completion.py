@@ -3,7 +3,7 @@
 from typing import Literal
 
 from gateway.api.protocol import Wire
-from gateway.engine.prompt import FinishReason
+from gateway.chat.reply import FinishReason
 
 
 class PromptTokensDetails(Wire):

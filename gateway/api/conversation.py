@@ -8,9 +8,9 @@ from gateway.errors import InvalidRequest
 from gateway.vision.video import Pace
 
 
-def conversation(messages: Sequence[WireMessage]) -> tuple[Message, ...]:
+def messages(wanted: Sequence[WireMessage]) -> tuple[Message, ...]:
     """One message for each. Raises InvalidRequest for one that says nothing at all."""
-    return tuple(_message(index, message) for index, message in enumerate(messages))
+    return tuple(_message(index, message) for index, message in enumerate(wanted))
 
 
 def _message(index: int, message: WireMessage) -> Message:

@@ -18,7 +18,7 @@ from backends.axcl.monitor import Monitor
 from gateway.api.answer import Answer, json_response
 from gateway.api.body import read_request
 from gateway.api.connection import while_connected
-from gateway.api.conversation import conversation
+from gateway.api.conversation import messages
 from gateway.api.door import Door, Guarded
 from gateway.api.feed import Feed
 from gateway.api.keys import ApiKey, KeyCheck
@@ -26,6 +26,7 @@ from gateway.api.middleware import RequestLog, answer_gateway_error, answer_http
 from gateway.api.models import Limits, Models, Offer
 from gateway.api.protocol import MAX_NAME, CompletionRequest
 from gateway.api.tokens import Tokens
+from gateway.chat.conversation import Conversation
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.reply import Delta
 from gateway.engine.fleet import Fleet
@@ -125,11 +126,11 @@ async def _respond(offer: Offer, wanted: CompletionRequest, feed: Feed) -> Respo
 
 async def _deltas(offer: Offer, wanted: CompletionRequest, identity: Identity) -> AsyncGenerator[Delta, None]:
     model = await offer.chat()
-    prompt = await model.build_prompt(conversation(wanted.messages))
-    sampling = _sampling(wanted, model.defaults, room=model.context_length - prompt.num_tokens)
+    turn = await model.prepare(Conversation(messages(wanted.messages)))
+    sampling = _sampling(wanted, model.defaults, room=model.context_length - turn.prompt.num_tokens)
     async with offer.engine() as client:
-        outputs = client.generate(Generation(uuid4().hex, prompt, sampling, identity))
-        async with aclosing(model.read_reply(prompt, outputs, wanted.stop)) as deltas:
+        outputs = client.generate(Generation(uuid4().hex, turn.prompt, sampling, identity))
+        async with aclosing(model.read_reply(turn, outputs, wanted.stop)) as deltas:
             async for delta in deltas:
                 yield delta
 

@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from gateway.api.answer import json_response
 from gateway.api.body import read_request
-from gateway.api.conversation import conversation
+from gateway.api.conversation import messages
 from gateway.api.models import Models
 from gateway.api.protocol import Messages, Wire
+from gateway.chat.conversation import Conversation
 from gateway.errors import InvalidRequest
 
 
@@ -55,7 +56,7 @@ class Tokens:
         if wanted.text is not None:
             token_ids = await model.tokenize_text(wanted.text)
         else:
-            token_ids = await model.tokenize(conversation(wanted.messages or []))
+            token_ids = await model.tokenize(Conversation(messages(wanted.messages or [])))
         length = model.context_length
         return json_response(Tokenized(tokens=token_ids, count=len(token_ids), context_length=length))
 

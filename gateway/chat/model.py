@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import ParamSpec, TypeVar
 
-from gateway.chat.content import ImagePart, Link, Message, VideoPart
+from gateway.chat.content import ImagePart, Link, VideoPart
+from gateway.chat.conversation import Conversation, Turn
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.logprobs import LogprobReader
 from gateway.chat.media import MediaFetcher
@@ -78,14 +79,17 @@ class ChatModel:
         """0 for a model that sees nothing."""
         return self._encoder.largest.num_tokens if self._encoder else 0
 
-    async def build_prompt(self, messages: Sequence[Message]) -> Prompt:
+    async def prepare(self, conversation: Conversation) -> Turn:
         """Raises InvalidRequest and its kinds. What cannot fit is refused before anything is downloaded."""
-        return await self._finish(await self._in_thread(self._writer.draft, messages))
+        draft = await self._in_thread(self._writer.draft, conversation.messages)
+        prompt = await self._finish(draft)
+        opens = prompt.token_ids[-len(self._opening) :].tolist() == self._opening
+        return Turn(prompt, opens)
 
-    async def tokenize(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of the prompt that `build_prompt` makes, and raises what it raises; pictures are
-        fetched only where their number of tokens depends on them."""
-        draft = await self._in_thread(self._writer.draft, messages)
+    async def tokenize(self, conversation: Conversation) -> list[int]:
+        """The token ids of the prompt that `prepare` makes, and raises what it raises; pictures are fetched
+        only where their number of tokens depends on them."""
+        draft = await self._in_thread(self._writer.draft, conversation.messages)
         token_ids = self._writer.token_ids(draft)
         if token_ids is None:
             token_ids = (await self._finish(draft)).token_ids.tolist()
@@ -104,12 +108,11 @@ class ChatModel:
         return await self._in_thread(self._decode, token_ids)
 
     async def read_reply(
-        self, prompt: Prompt, outputs: AsyncGenerator[Output], stop: Sequence[str]
+        self, turn: Turn, outputs: AsyncGenerator[Output], stop: Sequence[str]
     ) -> AsyncGenerator[Delta]:
         """What the client is shown of `outputs`, which are closed (and so cancelled) in every case: when a
         stop string is complete, when the reader of the deltas goes away, and at the end."""
-        opens = prompt.token_ids[-len(self._opening) :].tolist() == self._opening
-        reader = ReplyReader(self._tokenizer, stop, self._lead if opens else "")
+        reader = ReplyReader(self._tokenizer, stop, self._lead if turn.opens else "")
         logprobs = LogprobReader(self._tokenizer)
         last = None
         async with aclosing(outputs):
@@ -121,9 +124,9 @@ class ChatModel:
                     text += reader.finish()
                 reason = "stop" if reader.stopped else output.finish_reason
                 if reason is not None:
-                    usage = Usage(prompt.num_tokens, output.num_completion_tokens, output.cached_tokens)
+                    usage = Usage(turn.prompt.num_tokens, output.num_completion_tokens, output.cached_tokens)
                     rest = logprobs.release(reader.num_out) if reader.stopped else logprobs.release_all()
-                    last = Delta(text, reason, usage, rest)
+                    last = Delta(text, finish_reason=reason, usage=usage, logprobs=rest)
                     break
                 if text:
                     yield Delta(text, logprobs=logprobs.release(reader.num_out))

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gateway.chat.logprobs import ShownLogprobs
 from gateway.chat.tokenizer import Tokenizer
-from gateway.engine.prompt import FinishReason
+
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 _UNFINISHED = "\ufffd"
 # A character has at most four bytes, so at most three bytes can still be waiting for their last one.
@@ -22,11 +24,25 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A piece of the tool call number `index`. `id` and `name` are there in its first piece only; the
+    `arguments` of all pieces together are JSON, unless the model made a mistake or was stopped."""
+
+    index: int
+    arguments: str = ""
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of the answer. Only the last one has a finish reason and the usage; its text may be empty.
-    `logprobs` has an entry for each of its tokens, if they were asked for."""
+    `reasoning` comes before any text, and `calls` are tools the model calls. `logprobs` has an entry for
+    each of its tokens, if they were asked for."""
 
-    text: str
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[CallDelta, ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     logprobs: tuple[ShownLogprobs, ...] = ()

@@ -87,6 +87,7 @@ class SamplingParams:
     once for each time, and once at all. The repetition penalty is transformers': it divides positive and
     multiplies negative logits of tokens that stand in the prompt or were generated. `logit_bias` is added.
     num_top_logprobs None asks for no log probabilities at all, 0 for those of the chosen tokens.
+    `grammar` is what the reply must follow, in llguidance's own form (a JSON text); None leaves it free.
     """
 
     max_tokens: int
@@ -101,6 +102,7 @@ class SamplingParams:
     seed: int | None = None
     stop_token_ids: frozenset[int] = frozenset()
     num_top_logprobs: int | None = None
+    grammar: str | None = None
 
     @property
     def repeatable(self) -> bool:

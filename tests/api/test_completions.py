@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway import __version__
 from gateway.chat.content import Message, TextPart
+from gateway.chat.conversation import Conversation
 from gateway.engine.prompt import Identity, SamplingParams
 from gateway.errors import EngineFailure, EngineRestarting
 from tests.api.service import (
@@ -41,7 +42,9 @@ def num_tokens(words: str) -> int:
 
 
 def num_prompt_tokens(words: str = "Hi") -> int:
-    return asyncio.run(model().build_prompt([Message("user", (TextPart(words),))])).num_tokens
+    return asyncio.run(
+        model().prepare(Conversation((Message("user", (TextPart(words),)),)))
+    ).prompt.num_tokens
 
 
 def usage(num_completion: int, num_cached: int = 0) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.api.conversation import conversation
+from gateway.api.conversation import messages
 from gateway.api.protocol import CompletionRequest
 from gateway.api.refusal import refusal
 from gateway.chat.content import Link, TextPart, VideoPart
@@ -18,7 +18,7 @@ MP4, FRAME = "data:video/mp4;base64,AAAA", "data:image/png;base64,AAAA"
 
 def read(part: dict[str, Any]) -> VideoPart:
     request = CompletionRequest.model_validate(body([text("x"), part]))
-    (message,) = conversation(request.messages)
+    (message,) = messages(request.messages)
     first, video = message.content
     assert first == TextPart("x")
     assert isinstance(video, VideoPart)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.chat.conversation import Turn
 from gateway.chat.logprobs import ShownLogprobs, TokenLogprob
 from gateway.chat.reply import Delta
 from gateway.engine.prompt import Logprobs, Output, Prompt
@@ -30,7 +31,7 @@ def told(token_ids: Sequence[int], *stop: str) -> list[Delta]:
             yield Output("r", token_id, finish, place, 0, logprobs)  # type: ignore[arg-type]
 
     async def run() -> list[Delta]:
-        return [delta async for delta in MODEL.read_reply(PROMPT, outputs(), stop)]
+        return [delta async for delta in MODEL.read_reply(Turn(PROMPT, opens=False), outputs(), stop)]
 
     return asyncio.run(run())
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from backends.base import PackageError
 from gateway.chat.content import ImagePart, Message, ToolCall
+from gateway.chat.conversation import Conversation, Turn
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.media import MediaFetcher, MediaLimits
 from gateway.chat.model import ChatModel
@@ -44,7 +45,8 @@ def image(url: str = data_url(pattern(9, 7)), place: str = "messages[0].content[
 
 
 def built(messages: Sequence[Message], chat: ChatModel | None = None) -> Prompt:
-    return asyncio.run((chat or model()).build_prompt(messages))
+    turn = asyncio.run((chat or model()).prepare(Conversation(tuple(messages))))
+    return turn.prompt
 
 
 def refusal(messages: Sequence[Message], chat: ChatModel | None = None) -> InvalidRequest:
@@ -101,7 +103,8 @@ def test_pictures_are_fetched_at_the_same_time_and_the_same_one_once() -> None:
         async with serve(pages) as base:
             parts = [image(base + path) for path in ("/a", "/b", "/a", "/c", "/a")]
             start = asyncio.get_running_loop().time()
-            prompt = await model().build_prompt([user(*parts)])
+            turn = await model().prepare(Conversation((user(*parts),)))
+            prompt = turn.prompt
             assert len(prompt.images) == 5
             return asyncio.get_running_loop().time() - start
 
@@ -116,7 +119,7 @@ def test_the_first_picture_that_fails_ends_the_other_downloads() -> None:
         async with serve({"/slow": slow}) as base:
             start = asyncio.get_running_loop().time()
             with pytest.raises(InvalidImageUrl, match="404"):
-                await model().build_prompt([user(image(base + "/slow"), image(base + "/missing"))])
+                await model().prepare(Conversation((user(image(base + "/slow"), image(base + "/missing")),)))
             return asyncio.get_running_loop().time() - start
 
     assert asyncio.run(run()) < 2
@@ -147,7 +150,7 @@ def test_too_many_pictures_are_refused_before_any_is_fetched() -> None:
     async def run() -> str:
         async with serve({"/": page}) as base:
             with pytest.raises(ContextLengthExceeded) as error:
-                await model(context_length=100).build_prompt([user(*[image(base + "/")] * 3)])
+                await model(context_length=100).prepare(Conversation((user(*[image(base + "/")] * 3),)))
             return error.value.message
 
     num_text = len(TOKENIZER.encode("<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n")) + 3 * 2
@@ -290,7 +293,7 @@ def test_pictures_beyond_the_reach_of_the_model_are_refused_before_any_is_fetche
     async def run() -> str:
         async with serve({"/": page}) as base:
             with pytest.raises(InvalidRequest) as error:
-                await model(image_reach=100).build_prompt([user(*[image(base + "/")] * 3)])
+                await model(image_reach=100).prepare(Conversation((user(*[image(base + "/")] * 3),)))
             return error.value.message
 
     assert asyncio.run(run()) == (
@@ -308,10 +311,10 @@ def test_text_does_not_wait_for_pictures() -> None:
     async def run() -> tuple[float, float]:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        pictures = [asyncio.create_task(chat.build_prompt([user(image(url))])) for _ in range(4)]
+        pictures = [asyncio.create_task(chat.prepare(Conversation((user(image(url)),)))) for _ in range(4)]
         await asyncio.sleep(0.05)
         begun = loop.time()
-        await chat.build_prompt([user("Hi")])
+        await chat.prepare(Conversation((user("Hi"),)))
         waited = loop.time() - begun
         await asyncio.gather(*pictures)
         return waited, loop.time() - start
@@ -339,7 +342,7 @@ def test_one_picture_is_prepared_at_a_time_and_requests_take_turns() -> None:
     many, one = ([user(*[image(data_url(pattern(n, 9))) for n in sizes])] for sizes in (range(10, 20), [5]))
 
     async def run() -> None:
-        await asyncio.gather(chat.build_prompt(many), chat.build_prompt(one))
+        await asyncio.gather(chat.prepare(Conversation(tuple(many))), chat.prepare(Conversation(tuple(one))))
 
     asyncio.run(run())
     assert sorted(order) == [5, *range(10, 20)]
@@ -398,7 +401,9 @@ PROMPT = built([user("Hi")])
 
 def deltas(engine: Engine, *stop: str) -> list[Delta]:
     async def run() -> list[Delta]:
-        return [delta async for delta in model().read_reply(PROMPT, engine.outputs(), stop)]
+        return [
+            delta async for delta in model().read_reply(Turn(PROMPT, opens=False), engine.outputs(), stop)
+        ]
 
     return asyncio.run(run())
 
@@ -412,7 +417,7 @@ def test_a_reply_ends_with_its_reason_and_usage() -> None:
     found = deltas(engine)
     assert "".join(delta.text for delta in found) == "red 🌍"
     assert all(delta.text and delta.finish_reason is None and delta.usage is None for delta in found[:-1])
-    assert found[-1] == Delta("", "stop", usage(engine))
+    assert found[-1] == Delta(finish_reason="stop", usage=usage(engine))
     assert engine.closed
 
 
@@ -446,7 +451,7 @@ def test_the_generation_is_cancelled_before_the_last_delta_is_out() -> None:
     engine = Engine("one two three")
 
     async def run() -> None:
-        async for delta in model().read_reply(PROMPT, engine.outputs(), ["two"]):
+        async for delta in model().read_reply(Turn(PROMPT, opens=False), engine.outputs(), ["two"]):
             assert engine.closed == (delta.finish_reason is not None)
 
     asyncio.run(run())
@@ -456,7 +461,7 @@ def test_a_reader_that_goes_away_cancels_the_generation() -> None:
     engine = Engine("one two three")
 
     async def run() -> None:
-        reply = model().read_reply(PROMPT, engine.outputs(), [])
+        reply = model().read_reply(Turn(PROMPT, opens=False), engine.outputs(), [])
         await anext(reply)
         await reply.aclose()
 

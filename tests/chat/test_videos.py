@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gateway.chat.content import ImagePart, Link, Message, VideoPart
+from gateway.chat.conversation import Conversation
 from gateway.chat.model import ChatModel
 from gateway.engine.prompt import Prompt
 from gateway.errors import ContextLengthExceeded, InvalidImage, InvalidImageUrl, InvalidRequest, InvalidVideo
@@ -51,7 +52,8 @@ def listed(pictures: Sequence[Image.Image], fps: float | None = None, number: in
 
 
 def built(messages: Sequence[Message], chat: ChatModel | None = None) -> Prompt:
-    return asyncio.run((chat or model()).build_prompt(messages))
+    turn = asyncio.run((chat or model()).prepare(Conversation(tuple(messages))))
+    return turn.prompt
 
 
 def refusal(messages: Sequence[Message], chat: ChatModel | None = None) -> InvalidRequest:
@@ -196,8 +198,8 @@ def test_videos_are_downloaded_once_and_of_frames_only_those_that_are_taken() ->
         async with serve(pages) as base:
             shown = file(f"{base}/video", number=2)
             many = frames([f"{base}/{place}" for place in range(40)], number=4)
-            prompt = await model().build_prompt([user(shown, many, shown)])
-            assert len(prompt.images) == 1 + 2 + 1
+            turn = await model().prepare(Conversation((user(shown, many, shown),)))
+            assert len(turn.prompt.images) == 1 + 2 + 1
 
     asyncio.run(run())
     asked = [path for path, page in pages.items() for _ in page.requests]
@@ -212,7 +214,7 @@ def test_the_same_file_at_another_pace_is_another_video() -> None:
 
 def test_tokens_are_counted_as_they_are() -> None:
     asked = [user(listed(FRAMES), "What?")]
-    assert asyncio.run(model().tokenize(asked)) == built(asked).token_ids.tolist()
+    assert asyncio.run(model().tokenize(Conversation(tuple(asked)))) == built(asked).token_ids.tolist()
 
 
 def test_another_video_has_other_keys_from_its_first_frame_on() -> None:
@@ -251,7 +253,7 @@ def test_too_many_videos_are_refused_before_any_is_fetched() -> None:
     async def run() -> str:
         async with serve({"/": page}) as base:
             with pytest.raises(ContextLengthExceeded) as error:
-                await model(context_length=100).build_prompt([user(*[file(base + "/")] * 3)])
+                await model(context_length=100).prepare(Conversation((user(*[file(base + "/")] * 3),)))
             return error.value.message
 
     assert "108 of them for videos" in asyncio.run(run())
@@ -264,8 +266,8 @@ def test_frames_that_cannot_fit_are_refused_before_any_is_fetched() -> None:
     async def run() -> str:
         async with serve({"/": page}) as base:
             with pytest.raises(ContextLengthExceeded) as error:
-                await model(context_length=100).build_prompt(
-                    [user(frames([f"{base}/?{n}" for n in range(6)]))]
+                await model(context_length=100).prepare(
+                    Conversation((user(frames([f"{base}/?{n}" for n in range(6)])),))
                 )
             return error.value.message
 
