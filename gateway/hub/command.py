@@ -36,7 +36,9 @@ def pull_package(options: Namespace, families: Collection[str]) -> None:
     """`options`: name, to, folder, vision, tokenizer, revision. Raises PullError, PackageError, OSError."""
     repository, known = _find(options.name, families)
     given = {part: getattr(options, part) for part in ("folder", "vision", "tokenizer")}
-    choice = replace(known, **{part: value for part, value in given.items() if value is not None})
+    # A folder may be written with a slash at its end.
+    chosen = {part: value.rstrip("/") for part, value in given.items() if value is not None}
+    choice = replace(known, **chosen)
     folder: Path = options.to or Path(options.name.rpartition("/")[2])
     hub = Hub()
     listing = hub.listing(repository, options.revision)

@@ -13,8 +13,8 @@ from gateway.errors import InvalidImage
 from gateway.vision.spec import VisionSpec
 from gateway.vision.square import Square, SquareSpec
 
-MAX_EDGE = 1 << 15
-"""Pixels of the longer edge. What is made of a longer one would take hundreds of megabytes."""
+MAX_EDGE = 1 << 14
+"""Pixels of the longer edge. What is made of a longer one would take seconds and hundreds of megabytes."""
 
 STRIP_HEIGHT = 64
 """Rows that are resized at a time."""
