@@ -24,8 +24,8 @@ class PackageError(Exception):
 
 
 class DeviceError(Exception):
-    """`call` failed on the device with `code` (unsigned 32 bit; 0xFFFFFFFF when the binding itself
-    failed)."""
+    """`call` failed on the device with `code` (unsigned 32 bit; 0xFFFFFFFF when the binding itself failed, 0
+    when what it answered cannot be)."""
 
     def __init__(self, call: str, code: int, detail: str) -> None:
         super().__init__(call, code, detail)
@@ -34,7 +34,8 @@ class DeviceError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        return f"{self.call}: {self.detail} (0x{self.code:08X})"
+        told = f"{self.call}: {self.detail}"
+        return told if self.code in (0, 0xFFFFFFFF) else f"{told} (0x{self.code:08X})"
 
 
 class DeviceMemoryError(DeviceError):
@@ -65,9 +66,17 @@ class DecoderInfo:
     context_length: int  # rows a KV cache can hold
     prefill_chunk: int  # positions per prefill call
     prefill_history: int  # behind more rows than these, positions go one by one through decode
-    index_rows: int  # 3 for mrope models, else 1; decode has one row and cannot place a picture
+    index_rows: int  # 3 for mrope models, else 1
     cache_bytes: int  # device memory of one KV cache
     cache_row_bytes: int  # K and V of one position, in all layers
+    decode_rows: int = 1  # index rows of decode: with fewer than `index_rows`, it cannot place a picture
+
+    @property
+    def image_reach(self) -> int:
+        """Pictures have to end within so many positions from the beginning."""
+        if self.decode_rows == self.index_rows:
+            return self.context_length
+        return min(self.prefill_history + self.prefill_chunk, self.context_length)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

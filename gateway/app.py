@@ -15,7 +15,6 @@ from backends.axcl.cures import Host
 from backends.axcl.layers import KvWrite
 from backends.axcl.monitor import Monitor, told_by_tool
 from backends.axcl.package import Package, open_package
-from backends.base import DecoderInfo
 from backends.export import ExportOptions, export_package
 from gateway.api.door import Door
 from gateway.api.keys import ApiKey
@@ -158,7 +157,7 @@ def _fleet(settings: Settings, packages: Mapping[str, Package]) -> Fleet:
     members = []
     for name, package in packages.items():
         client = EngineClient(_worker_config(settings, package, Place(device), len(packages)))
-        members.append(Member(name, client, Need(package.graph_bytes, None, package.load_bytes)))
+        members.append(Member(name, client, Need.of(package)))
     return Fleet(members, device)
 
 
@@ -202,7 +201,7 @@ def _chat_model(
         media=MediaFetcher(media, settings.allow_private_media),
         max_pixels=settings.max_image_megapixels * MEGA,
         context_length=info.decoder.context_length,
-        image_reach=_image_reach(info.decoder),
+        image_reach=info.decoder.image_reach,
         defaults=GenerationDefaults.load(package.tokenizer, tokenizer, package.sampling),
     )
 
@@ -211,10 +210,3 @@ def _template(folder: Path, variables: Mapping[str, str], encoder: AnyEncoder | 
     if encoder is None or encoder.spec.template is None:
         return ChatTemplate.load(folder, variables)
     return ChatTemplate.for_pictures(folder, variables, encoder.spec.marker, encoder.spec.template)
-
-
-def _image_reach(info: DecoderInfo) -> int:
-    """Where a model has three rows of positions, pictures need them all, and only prefill takes them."""
-    if info.index_rows == 1:
-        return info.context_length
-    return min(info.prefill_history + info.prefill_chunk, info.context_length)

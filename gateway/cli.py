@@ -23,7 +23,7 @@ from gateway.doctor.command import doctor_arguments
 from gateway.errors import GatewayError, printable
 from gateway.exporting import export_arguments, recipe_arguments
 from gateway.hub.errors import PullError
-from gateway.inspection import inspect_arguments
+from gateway.inspection.command import inspect_arguments
 from gateway.logs import configure_logging
 from gateway.remote import Remote, RemoteError, image_part
 from gateway.server import AddressError, serving

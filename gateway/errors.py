@@ -3,9 +3,11 @@
 GatewayError                    500 server_error
 ├── InvalidRequest              400 invalid_request_error
 │   ├── ContextLengthExceeded       context_length_exceeded
+│   ├── PreviousResponseNotFound    previous_response_not_found
 │   ├── InvalidImage                invalid_image_format
 │   ├── InvalidImageUrl             invalid_image_url
 │   ├── InvalidVideo                invalid_video_format
+│   │   └── StillPicture                invalid_value
 │   └── InvalidVideoUrl             invalid_video_url
 ├── Unauthorized                401 invalid_request_error
 │   ├── NoApiKey
@@ -94,6 +96,13 @@ class ContextLengthExceeded(InvalidRequest):
         )
 
 
+class PreviousResponseNotFound(InvalidRequest):
+    code = "previous_response_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"Previous response with id '{cut(id)}' not found.", param="previous_response_id")
+
+
 class InvalidImage(InvalidRequest):
     code = "invalid_image_format"
 
@@ -104,6 +113,12 @@ class InvalidImageUrl(InvalidRequest):
 
 class InvalidVideo(InvalidRequest):
     code = "invalid_video_format"
+
+
+class StillPicture(InvalidVideo):
+    """The type of its part is what is wrong."""
+
+    code = "invalid_value"
 
 
 class InvalidVideoUrl(InvalidRequest):

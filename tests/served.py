@@ -34,10 +34,10 @@ class Gateway:
 
 
 @contextmanager
-def served(*options: str, faults: bool = False) -> Iterator[Gateway]:
-    """`axgate serve` on a free port, ready. It must end by itself when told to, without having logged an
-    error, unless `faults` are part of the test."""
-    command = [sys.executable, "-m", "gateway", "serve", "--port", "0", *options]
+def served(*options: str, faults: bool = False, module: str = "gateway") -> Iterator[Gateway]:
+    """`axgate serve` on a free port, ready; `module` may be one that runs it in its own way. It must end by
+    itself when told to, without having logged an error, unless `faults` are part of the test."""
+    command = [sys.executable, "-m", module, "serve", "--port", "0", *options]
     with TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen(command, stderr=log)
         path = Path(folder) / "log"

@@ -285,7 +285,7 @@ def test_two_models_of_one_name_are_told(here: Here, tmp_path: Path) -> None:
     )
 
 
-def test_a_model_that_never_fits_is_told_with_the_numbers(here: Here, tmp_path: Path) -> None:
+def test_a_model_that_never_fits_is_told_with_the_numbers_and_what_helps(here: Here, tmp_path: Path) -> None:
     package = str(tmp_path / "tiny")
     assert here("export", str(CHECKPOINT), package, *SMALL).status == 0
     told = sentence(
@@ -293,9 +293,13 @@ def test_a_model_that_never_fits_is_told_with_the_numbers(here: Here, tmp_path: 
             "serve", "--port", "0", "--model", package, "--emulated-memory-mb", "5", "--device", "emulator"
         )
     )
+    size = r"\d+\.\d MB"
     assert re.fullmatch(
-        r"axgate: The model tiny cannot be loaded: it needs at least \d+\.\d MB of the device, "
-        r"which has 5\.0 MB\.",
+        rf"axgate: The model tiny cannot be loaded: it needs at least {size} of the device, which has 5\.0 "
+        rf"MB: {size} for its layers and head, {size} for its vision graph, {size} for a moment while it is "
+        r"loaded\. "
+        r"What helps: --emulated-memory-mb 10 or more; a package of a smaller model or with smaller "
+        r"weights, such as int4 in place of int8 \(`axgate models --available` lists published ones\)\.",
         told,
     )
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from backends.emulator import Emulator
 from backends.export import ExportOptions, export_package
 from gateway.cli import main
 from gateway.demo import CHECKPOINT
+from gateway.inspection.messages import Orders
+from gateway.inspection.report import inspected_on
+from gateway.inspection.ward import report_of
 from tests.axcl.published import PUBLISHED, Published, write
 from tests.packages import no_progress
 
@@ -105,7 +109,7 @@ def test_everything_is_told(inspect: Inspect, demo: Path) -> None:
         },
         "memory": {
             "graphs_bytes": sum(layers) + sum(others),
-            "while_loading_bytes": sum(layers) + sum(others) + max(*layers, *others),
+            "while_loading_bytes": sum(layers) + sum(others) + layers[-1],
             "embedding_table_bytes": 768 * 192 * 2,
             "each_session_bytes": 2 * 6 * (255 + 64 + 1) * 64 * 2,
         },
@@ -134,7 +138,8 @@ def test_the_page_shows_every_fact(inspect: Inspect, demo: Path) -> None:
         rows = [line.split("│") for line in table.splitlines() if line.count("│") == 4]
         return [(row[1].strip(), row[2].strip()) for row in rows if row[2].strip()]
 
-    assert facts(page) == facts(inspect(demo).out)
+    alone, on_device = facts(inspect(demo).out), facts(inspect(demo, "--device").out)
+    assert facts(page) == alone + [fact for fact in on_device if fact not in alone]
 
 
 def test_a_published_package_is_told_with_what_it_can_do(inspect: Inspect, tmp_path: Path) -> None:
@@ -151,14 +156,38 @@ def test_a_published_package_is_told_with_what_it_can_do(inspect: Inspect, tmp_p
     assert (done.report["sampling"]["temperature"], done.report["sampling"]["top_k"]) == (0.2, 10)
 
 
-@pytest.mark.parametrize("name", ["Qwen2.5-1.5B ctx", "Qwen2.5-1.5B", "16k in four"])
-def test_a_text_model_has_no_pictures(inspect: Inspect, tmp_path: Path, name: str) -> None:
-    report = inspect(write(tmp_path / "model", PUBLISHED[name]), "--json").report
-    assert (report["service"]["served"], "pictures" in report) == ("yes", False)
-    assert report["language_model"]["decode_groups"] == list(PUBLISHED[name].decode)
+UNSERVED = {
+    "SmolVLM2-500M-Video": "/embeds/vision_patches.safetensors cannot be read: No such file or directory",
+    "LocateAnything-3B": "no entry fits the vision graph of this 'qwen2' package: its input is float32 [1, ",
+}
 
 
-UNREAD = "Its graphs are compiled for a card, and only a card can read them: give --device 0."
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_package_is_told_with_what_it_can_do(
+    inspect: Inspect, tmp_path: Path, name: str
+) -> None:
+    model = PUBLISHED[name]
+    done = inspect(write(tmp_path / "model", model), "--json")
+    report, info = done.report, done.report["language_model"]
+    assert info["decode_groups"] == list(model.decode)
+    assert info["prefill_histories"] == list(model.histories)
+    prefilled = model.histories[-1] + model.chunk if model.histories else 0
+    assert info["max_prefill"] == min(prefilled, model.decode[-1])
+    kv_rows = max(prefilled, model.decode[-1]) + model.chunk
+    region = -(-kv_rows * 2 * model.kv_dim // 4096) * 4096
+    assert report["memory"]["each_session_bytes"] == 2 * model.num_layers * region
+    if name in UNSERVED:
+        assert (done.status, report["service"]["served"]) == (1, "no")
+        assert UNSERVED[name] in report["service"]["reason"]
+        return
+    assert (done.status, report["service"]) == (0, {"served": "yes", "reason": None})
+    assert ("pictures" in report) == bool(model.vision)
+    if model.vision:
+        _, _, shape = model.features[0]
+        assert report["pictures"]["max_tokens_per_image"] == shape[-2]
+
+
+UNREAD = "Its graphs are compiled for a card, and only a card can read them: give --device."
 
 
 def test_of_graphs_for_a_card_the_folder_alone_is_told(inspect: Inspect, tmp_path: Path) -> None:
@@ -265,22 +294,146 @@ def test_no_name_of_a_file_upsets_the_terminal(
     assert sentence(inspect(folder)).startswith(f"axgate: {tmp_path / shown / 'model'}: no file matches")
 
 
-def test_a_card_that_was_asked_for_reads_the_graphs_and_gets_its_memory_back(
-    inspect: Inspect, demo: Path, monkeypatch: pytest.MonkeyPatch
+# --- on a device
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
+    """Puts a pyAXCL where processes find it that are started from here: an emulated card on bus 7 beside
+    another one, to which the given lines happen."""
+
+    def call(fault: str = "") -> None:
+        folder = tmp_path / "site"
+        folder.mkdir()
+        (folder / "axcl.py").write_text(
+            "import os, signal\n"
+            "from backends.emulator import Emulator\n"
+            "card = Emulator(devices=(3, 7), cmm_bytes=64 << 20)\n"
+            "init, finalize, set_log_level, rt = card.init, card.finalize, card.set_log_level, card.rt\n"
+            f"{fault}\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return call
+
+
+WAYS = ["vendor", "copy", "direct"]
+
+
+def test_on_a_card_all_of_it_is_loaded_and_the_ways_of_writing_kv_are_tested(
+    inspect: Inspect, demo: Path, install: Install
 ) -> None:
-    card = Emulator(devices=(3, 7))
-    monkeypatch.setitem(sys.modules, "axcl", card)
     alone = inspect(demo, "--json").report
-    assert card.counters.round_trips.total() == 0
-    assert inspect(demo, "--json", "--device", "1").report == alone
-    assert card.counters.round_trips["engine_load_from_file"] == 6 + 2
-    assert [each.memory.free_bytes for each in card._process.cards.values()] == [7040 << 20] * 2
+    install()
+    report = inspect(demo, "--json", "--device", "1").report
+    device, self_test = report.pop("device"), report.pop("self_test")
+    assert report == alone
+    assert list(self_test) == ["kv_write", "same_bits", "other_bits", "vendor_ms", "copy_ms", "direct_ms"]
+    assert (self_test["kv_write"], self_test["same_bits"], self_test["other_bits"]) == ("direct", WAYS, [])
+    assert min(self_test[f"{way}_ms"] for way in WAYS) > 0
+    assert device == {"kind": "card 1", "free_bytes": 62 << 20, "sessions": 8}
     assert sentence(inspect(demo, "--device", "2")).startswith(
         "axgate: get_device_list: there is no card number 2 (2 found: [3, 7])"
     )
 
 
-def test_a_card_that_was_asked_for_and_is_not_there_is_told(inspect: Inspect, demo: Path) -> None:
-    assert sentence(inspect(demo, "--device", "0")).startswith(
-        "axgate: import axcl: pyAXCL cannot be imported"
+def test_the_table_tells_what_was_found_on_the_device(inspect: Inspect, demo: Path) -> None:
+    done = inspect(demo, "--device")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.out.splitlines()]
+    for row in (
+        ["device", "kind", "emulated card"],
+        ["", "free", "2.0 GB"],
+        ["", "sessions", "8"],
+        ["self test", "kv write", "direct"],
+        ["", "same bits", "vendor, copy, direct"],
+        ["", "other bits", "none"],
+    ):
+        assert row in rows
+    assert (done.status, done.err) == (0, "")
+
+
+def test_a_way_that_the_card_refuses_is_told_and_not_chosen(
+    inspect: Inspect, demo: Path, install: Install
+) -> None:
+    """A way takes 28 runs: a chunk or a token of 6 layers and the head, 4 times."""
+    install("card.faults.fail('engine_execute', 0x8030070C, nth=2 * 28 + 3)")
+    self_test = inspect(demo, "--json", "--device").report["self_test"]
+    assert (self_test["kv_write"], self_test["same_bits"]) == ("copy", ["vendor", "copy"])
+    assert (self_test["other_bits"], self_test["direct_ms"]) == (["direct"], None)
+
+
+def test_a_model_without_room_is_told_with_the_numbers_and_read_all_the_same(
+    inspect: Inspect, demo: Path, install: Install
+) -> None:
+    install("card._process.cards[3].memory.size = 8 << 20")
+    done = inspect(demo, "--json", "--device")
+    assert done.status == 1
+    assert "self_test" not in done.report
+    assert done.report["language_model"]["context_length"] == 255
+    assert done.report["device"] == {"kind": "card 0", "free_bytes": (8 << 20) * 31 // 32}
+    assert done.report["service"]["reason"].startswith(
+        "it needs at least 9.6 MB of the device, which has 8.1 MB: 5.1 MB for its layers and head, 3.7 MB "
+        "for its vision graph, 0.8 MB for a moment while it is loaded. What helps: to stop other programs "
     )
+
+
+def test_a_card_that_turns_out_to_be_full_is_told_with_the_numbers_too(
+    inspect: Inspect, demo: Path, install: Install
+) -> None:
+    install("card.faults.fail('engine_load_from_file', 0x80300707, nth=5)")
+    done = inspect(demo, "--json", "--device")
+    assert (done.status, done.report["language_model"]["context_length"]) == (1, 255)
+    assert done.report["service"]["reason"].startswith(
+        "engine_load_from_file(qwen3_vl_text_p64_l1_together.axmodel): out of card memory (CMM): to load it "
+        "takes 1.6 MB, and 62.2 MB should be free (0x80300707). It takes 5.1 MB for its layers and head, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "work"),
+    [
+        ("card.faults.hang('set_device')", "opening the device"),
+        ("card.faults.hang('engine_execute')", "testing it"),
+    ],
+)
+def test_a_card_that_hangs_is_not_waited_for(demo: Path, install: Install, fault: str, work: str) -> None:
+    install(fault)
+    began_s = monotonic()
+    with pytest.raises(TimeoutError) as caught:
+        report_of(Orders(demo, 0), max_wait_s=3)
+    assert str(caught.value).startswith(
+        f"{work}: no answer within 3 s; the process that uses the device was "
+    )
+    assert monotonic() - began_s < 30
+
+
+def test_a_library_that_crashes_is_one_sentence(inspect: Inspect, demo: Path, install: Install) -> None:
+    install("rt.engine_execute = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)")
+    assert sentence(inspect(demo, "--device")) == (
+        "axgate: testing it: the process that uses the device ended (signal SIGSEGV)"
+    )
+
+
+def test_a_device_gets_all_of_its_memory_back(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Emulator(devices=(3, 7))
+    monkeypatch.setitem(sys.modules, "axcl", card)
+    monkeypatch.chdir(demo)  # where no settings lie
+    begun: list[str] = []
+    inspected_on(demo, 1, lambda work, _: begun.append(work))
+    assert begun == [
+        "opening the device",
+        "reading the first layer",
+        "loading the vision graph",
+        "loading the language model",
+        "testing it",
+    ]
+    assert card.counters.round_trips["engine_load_from_file"] == 1 + 1 + 6 + 1
+    assert [each.memory.free_bytes for each in card._process.cards.values()] == [7040 << 20] * 2
+
+
+def test_without_pyaxcl_graphs_for_a_card_cannot_be_read(inspect: Inspect, demo: Path) -> None:
+    for graph in demo.glob("*.axmodel"):
+        graph.write_bytes(b"compiled" * 100)
+    assert sentence(inspect(demo, "--device")).startswith("axgate: import axcl: ")

@@ -1,13 +1,16 @@
 """What is promised on the first page: a real gateway, a real socket, the openai package, pictures, right
 answers."""
 
+import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from itertools import islice
 from time import monotonic, sleep
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -133,18 +136,53 @@ def engine(gateway: Gateway) -> dict[str, Any]:
     return status
 
 
-def until_idle(gateway: Gateway, timeout_s: float = 10) -> None:
+def until(true: Callable[[], bool], timeout_s: float = 10) -> None:
     patience = monotonic() + timeout_s
-    while engine(gateway)["num_requests"]:
+    while not true():
         assert monotonic() < patience
         sleep(0.02)
 
 
-def test_a_client_that_leaves_frees_the_card(client: OpenAI, gateway: Gateway) -> None:
-    story = [{"role": "user", "content": "Describe the image. " * 60}]
-    with ask(client, story, stream=True, max_tokens=1500) as stream:
-        next(iter(stream))
-    until_idle(gateway)
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_frees_the_card(gateway: Gateway, stream: bool, n: int) -> None:
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Describe the image. " * 60}],
+        "logit_bias": {"0": -100, "2": -100},  # no end of a turn
+        "stream": stream,
+        "n": n,
+    }
+    address = urlsplit(gateway.base_url)
+    leaving = HTTPConnection(str(address.hostname), address.port, timeout=30)
+    leaving.request("POST", f"{address.path}/chat/completions", json.dumps(body))
+    until(lambda: engine(gateway)["num_requests"] == n)
+    if stream:
+        assert leaving.getresponse().readline().startswith(b"data: ")
+    leaving.close()
+    until(lambda: engine(gateway)["num_requests"] == 0)
+
+
+def test_several_answers_to_one_prompt_are_repeatable_and_differ(client: OpenAI) -> None:
+    asked: list[Any] = [{"role": "user", "content": "Name a color."}]
+    told = []
+    for _ in range(2):
+        answer = client.chat.completions.create(model=MODEL, messages=asked, n=4, seed=3, temperature=2)
+        assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+        told.append([choice.message.content for choice in answer.choices])
+        assert answer.usage is not None
+        assert answer.usage.prompt_tokens < 40
+    assert told[0] == told[1]
+    assert len(set(told[0])) > 1
+    with client.chat.completions.stream(model=MODEL, messages=asked, n=4, seed=3, temperature=2) as stream:
+        streamed_too = [choice.message.content for choice in stream.get_final_completion().choices]
+    assert streamed_too == told[0]
+
+
+def test_pictures_beside_the_text_are_seen(client: OpenAI) -> None:
+    red = data_url(Image.new("RGB", (96, 96), "red")).partition(",")[2]
+    asked: Any = {"role": "user", "content": "What color is the background?", "images": [red]}
+    assert ask(client, [asked]).choices[0].message.content == "red"
 
 
 BAD: dict[str, tuple[Any, str | None]] = {

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backends.axcl.decoder import AxclDecoder
-from backends.axcl.description import Description, read_graphs
+from backends.axcl.description import Description, read_first, read_graphs
 from backends.axcl.graph import AxclGraph
 from backends.axcl.layers import KvWrite
+from backends.axcl.layout import LayerLayout
 from backends.axcl.package import Package
 from backends.axcl.rt import Runtime, import_axcl
 from backends.axcl.selftest import choose_kv_write
@@ -16,6 +17,10 @@ from backends.base import DeviceError
 from backends.emulator import ClockKind, Emulator, open_clock
 
 DeviceKind = Literal["auto", "card", "emulator"]
+
+MARGIN = 32
+"""Of so many parts of what was free on a card one stays free: a graph may take more than its file, and
+allocations lie in whole pieces. On an emulated card all is counted."""
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +31,8 @@ class AxclBackend:
     def __init__(self, axcl: Any, device_index: int = 0) -> None:  # noqa: ANN401 - pyAXCL has no types
         self._emulated = isinstance(axcl, Emulator)
         self._runtime = Runtime(axcl, device_index)
+        free_bytes = self._runtime.free_bytes
+        self._margin = 0 if self._emulated or free_bytes is None else free_bytes // MARGIN
         self._undo = ExitStack()
         self._undo.callback(self._runtime.close)
 
@@ -36,10 +43,7 @@ class AxclBackend:
         if kv_write is not None:
             decoder.kv_write = kv_write
             return decoder
-        trials = choose_kv_write(decoder)
-        told = ", ".join(
-            f"{t.kv_write.value} {'ok' if t.agrees else 'DIFFERS'} {t.seconds * 1e3:.1f} ms" for t in trials
-        )
+        told = ", ".join(map(str, choose_kv_write(decoder)))
         log.info("self-test: K/V rows are written the %s way (%s)", decoder.kv_write.value, told)
         return decoder
 
@@ -47,6 +51,10 @@ class AxclBackend:
         graph = AxclGraph(self._runtime, path)
         self._undo.callback(graph.close)
         return graph
+
+    def layout(self, package: Package) -> LayerLayout:
+        """That of the layers, of which one is loaded for a moment. Raises PackageError and DeviceError."""
+        return read_first(self._runtime, package)
 
     def describe(self, package: Package) -> Description:
         """What the package can do; its vision graph stays loaded. Raises PackageError and DeviceError, as
@@ -61,8 +69,9 @@ class AxclBackend:
 
     @property
     def free_bytes(self) -> int | None:
-        """Device memory that should be left; None where nobody can tell."""
-        return self._runtime.free_bytes
+        """Device memory that may still be taken; None where nobody can tell."""
+        left_bytes = self._runtime.free_bytes
+        return None if left_bytes is None else left_bytes - self._margin
 
     def close(self) -> None:
         self._undo.close()

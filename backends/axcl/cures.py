@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.axcl import codes
-from backends.base import DeviceError
+from backends.base import DeviceError, DeviceMemoryError
 
 VENDOR, DEVICE = "0x1f4b", "0x0650"  # of the AX650N's PCIe endpoint (ax_pcie_dev.h of the host driver)
 HEARTBEAT_BUS = 3  # the number that cards give in their heartbeats, wherever they are
@@ -53,7 +53,17 @@ def cures(reason: Exception, host: Host) -> list[str]:
     """What to do about each known cause that what the card said and what the host shows agree with."""
     if not isinstance(reason, DeviceError) or not host.buses:
         return []
-    return [cure.advice(host) for cure in KNOWN if cure.seen(reason.code, host)]
+    return _known(codes.NO_DEVICE_MEMORY if isinstance(reason, DeviceMemoryError) else reason.code, host)
+
+
+def cures_of_silence(host: Host) -> list[str]:
+    """The same of a call that never came back: so the first one ends after a card died, and those after it
+    with a code."""
+    return _known(TASK_NOT_EXECUTED, host) if host.buses else []
+
+
+def _known(code: int, host: Host) -> list[str]:
+    return [cure.advice(host) for cure in KNOWN if cure.seen(code, host)]
 
 
 KNOWN = (

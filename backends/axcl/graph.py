@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.axcl.rt import Buffer, Runtime
+from backends.axcl.handles import Buffer
+from backends.axcl.loading import load
+from backends.axcl.rt import Runtime
 from backends.base import Array, PackageError, TensorSpec
 
 
@@ -16,7 +18,7 @@ class AxclGraph:
     def __init__(self, runtime: Runtime, path: Path) -> None:
         self._runtime = runtime
         with ExitStack() as undo:
-            self._model = runtime.load(path)
+            self._model = load(runtime, path)
             undo.callback(runtime.unload, self._model)
             if len(self._model.groups) != 1:
                 raise PackageError(f"{path.name} has {len(self._model.groups)} shape groups, expected one")

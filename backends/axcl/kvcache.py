@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backends.axcl.handles import PAGE
 from backends.axcl.layout import LayerLayout
-from backends.axcl.rt import PAGE, Buffer, Runtime
+from backends.axcl.rt import Runtime
 from backends.base import Array
 
 
@@ -37,6 +38,10 @@ class AxclKVCache:
         self._runtime = runtime
         self._shape = shape
         self._buffer = runtime.malloc(shape.nbytes)
+        size = shape.region_bytes
+        regions = [self._buffer.part(index * size, size) for index in range(2 * shape.num_layers)]
+        self.keys, self.values = regions[::2], regions[1::2]  # by layer
+        self._regions = regions
         self._length = 0
 
     @property
@@ -47,12 +52,6 @@ class AxclKVCache:
         """Count rows that a finished call has written. For the decoder."""
         self._length += num_rows
 
-    def keys(self, layer: int) -> Buffer:
-        return self._buffer.part(2 * layer * self._shape.region_bytes, self._shape.region_bytes)
-
-    def values(self, layer: int) -> Buffer:
-        return self._buffer.part((2 * layer + 1) * self._shape.region_bytes, self._shape.region_bytes)
-
     def truncate(self, length: int) -> None:
         if not 0 <= length <= self._length:
             raise ValueError(f"cannot truncate {self._length} rows to {length}")
@@ -62,13 +61,13 @@ class AxclKVCache:
         size = self._length * self._shape.row_bytes
         rows = np.empty((2 * self._shape.num_layers, size), np.uint8)
         if size:
-            for row, region in zip(rows, self._regions(), strict=True):
+            for row, region in zip(rows, self._regions, strict=True):
                 self._runtime.download(row, region)
         return rows
 
     def load(self, rows: Array) -> None:
         if rows.shape[1]:
-            for row, region in zip(rows, self._regions(), strict=True):
+            for row, region in zip(rows, self._regions, strict=True):
                 self._runtime.upload(region, row)
         self._length = rows.shape[1] // self._shape.row_bytes
 
@@ -78,14 +77,10 @@ class AxclKVCache:
         twin = AxclKVCache(self._runtime, self._shape)
         size = length * self._shape.row_bytes
         if size:
-            for target, source in zip(twin._regions(), self._regions(), strict=True):
+            for target, source in zip(twin._regions, self._regions, strict=True):
                 self._runtime.copy(target, source.part(0, size))
         twin._length = length
         return twin
 
     def free(self) -> None:
         self._runtime.free(self._buffer)
-
-    def _regions(self) -> list[Buffer]:
-        size = self._shape.region_bytes
-        return [self._buffer.part(index * size, size) for index in range(2 * self._shape.num_layers)]

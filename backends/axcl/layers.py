@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from backends.axcl.handles import Buffer, Model
 from backends.axcl.kvcache import AxclKVCache, CacheShape
 from backends.axcl.layout import LayerGroup, read_layout
-from backends.axcl.rt import Buffer, Model, Runtime
+from backends.axcl.loading import load
+from backends.axcl.rt import Runtime
 from backends.axcl.signature import check_same
 from backends.axcl.staging import Staging
 
@@ -27,6 +29,20 @@ class KvWrite(Enum):
     VENDOR = "vendor"
     COPY = "copy"
     DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way's run in the self-test: whether its logits and cache rows equal the vendor's to the bit, and
+    how long it took; None where the card refused it."""
+
+    kv_write: KvWrite
+    agrees: bool
+    ms: float | None
+
+    def __str__(self) -> str:
+        took = "refused" if self.ms is None else f"{self.ms:.1f} ms"
+        return f"{self.kv_write.value} {'ok' if self.agrees else 'DIFFERS'} {took}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +65,9 @@ class Layers:
     def __init__(self, runtime: Runtime, paths: tuple[Path, ...]) -> None:
         self._runtime = runtime
         with ExitStack() as undo:
-            self.all = tuple(self._load(undo, path) for path in paths)
-            self.layout = read_layout(self.all[0].model)
-            for layer in self.all[1:]:
-                check_same(layer.model, self.all[0].model)
+            first = self._load(undo, paths[0])
+            self.layout = read_layout(first.model)
+            self.all = (first, *(self._load(undo, path, first.model) for path in paths[1:]))
             self.cache_shape = CacheShape.of(self.layout, len(self.all))
             self._decode = self._lane(undo, self.layout.decode)
             self._prefill = self._lane(undo, self.layout.prefill) if self.layout.prefill else self._decode
@@ -87,8 +102,8 @@ class Layers:
             return
         for index, layer in enumerate(self.all):
             io = layer.ios[group.index]
-            self._runtime.set_input(io, self.layout.inputs["K_cache"], cache.keys(index))
-            self._runtime.set_input(io, self.layout.inputs["V_cache"], cache.values(index))
+            self._runtime.set_input(io, self.layout.inputs["K_cache"], cache.keys[index])
+            self._runtime.set_input(io, self.layout.inputs["V_cache"], cache.values[index])
         self._bound[group] = cache
 
     def lane(self, group: LayerGroup) -> Lane:
@@ -102,9 +117,11 @@ class Layers:
     def _chained(self, index: int) -> int:
         return 0 if self.kv_write is KvWrite.VENDOR else index % 2
 
-    def _load(self, undo: ExitStack, path: Path) -> Layer:
-        model = self._runtime.load(path)
+    def _load(self, undo: ExitStack, path: Path, first: Model | None = None) -> Layer:
+        model = load(self._runtime, path)
         undo.callback(self._runtime.unload, model)
+        if first is not None:
+            check_same(model, first)
         ios = []
         for _ in model.groups:
             ios.append(self._runtime.create_io(model))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from backends.axcl.rt import Model
+from backends.axcl.handles import Model
 from backends.axcl.signature import INPUTS, OUTPUTS, check_attention, check_sizes, ports, told
 from backends.base import DecoderInfo, PackageError, TensorSpec
 
@@ -84,6 +84,7 @@ class LayerLayout:
             index_rows=self.index_rows,
             cache_bytes=cache_bytes,
             cache_row_bytes=2 * num_layers * 2 * self.kv_dim,
+            decode_rows=self.decode[0].index_rows,
         )
 
 

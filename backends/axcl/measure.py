@@ -9,12 +9,15 @@ from time import perf_counter
 
 import numpy as np
 
-from backends.axcl.rt import Buffer, Group, Runtime
+from backends.axcl.handles import Buffer, Group
+from backends.axcl.loading import load
+from backends.axcl.rt import Runtime
 from backends.base import Array
 
 NUM_ROUND_TRIPS = 200
 NUM_EXECUTES = 20
 TINY = 4  # bytes, as an index row of decode
+ROW = 2048  # bytes, as a hidden state or a K row
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,7 @@ class Bandwidth:
 class Executed:
     """One run of a graph's first group on zeros, in milliseconds; `finite` says whether all outputs are."""
 
-    group: Group
-    num_groups: int
+    groups: tuple[Group, ...]
     ms: float
     finite: bool
 
@@ -51,10 +53,17 @@ def copies_agree(runtime: Runtime, size: int) -> bool:
 
 
 def round_trip_ms(runtime: Runtime) -> float:
-    """The median of what a copy of next to nothing takes."""
+    """The median of what a copy of next to nothing to the device takes."""
     with ExitStack() as undo:
         target, source = _malloc(undo, runtime, TINY), np.zeros(TINY, np.uint8)
         return _median_ms(lambda: runtime.upload(target, source), NUM_ROUND_TRIPS)
+
+
+def row_copy_ms(runtime: Runtime) -> float:
+    """The median of what a copy of one row on the device takes."""
+    with ExitStack() as undo:
+        target, source = _malloc(undo, runtime, ROW), _malloc(undo, runtime, ROW)
+        return _median_ms(lambda: runtime.copy(target, source), NUM_ROUND_TRIPS)
 
 
 def bandwidth(runtime: Runtime, size: int, num_times: int = 5) -> Bandwidth:
@@ -74,7 +83,7 @@ def bandwidth(runtime: Runtime, size: int, num_times: int = 5) -> Bandwidth:
 def execute(runtime: Runtime, path: Path) -> Executed:
     """Load a graph, run its first group on zeros, and unload it. Raises DeviceError."""
     with ExitStack() as undo:
-        model = runtime.load(path)
+        model = load(runtime, path)
         undo.callback(runtime.unload, model)
         io = runtime.create_io(model)
         undo.callback(runtime.destroy_io, io)
@@ -89,7 +98,7 @@ def execute(runtime: Runtime, path: Path) -> Executed:
         for array, buffer in zip(found, outputs, strict=True):
             runtime.download(array, buffer)
     finite = all(np.isfinite(array.astype(np.float32)).all() for array in found)
-    return Executed(group, len(model.groups), ms, finite)
+    return Executed(model.groups, ms, finite)
 
 
 def _malloc(undo: ExitStack, runtime: Runtime, size: int) -> Buffer:

@@ -8,6 +8,7 @@ import asyncio
 import re
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -17,6 +18,7 @@ from backends.axcl.installed import TOOLS
 
 TOOL = Path(TOOLS) / "axcl-smi"
 TIMEOUT_S = 10.0
+ENDING_S = 2.0
 PERIOD_S = 30.0
 
 # Two lines of the table for each card (doc_guide_axcl_smi.md):
@@ -57,20 +59,28 @@ def told_by_library(properties: Mapping[str, Any] | None) -> Vitals:
 
 def told_by_tool(bus: int, tool: Path = TOOL, timeout_s: float = TIMEOUT_S) -> Vitals:
     """Of the card on PCI bus `bus` (its device id), by `axcl-smi`: a process of its own, which cannot disturb
-    the bindings of this one. Blocks for up to `timeout_s`, so for another thread."""
+    the bindings of this one. Blocks for up to `timeout_s` and ENDING_S, so for another thread."""
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [tool],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
             errors="replace",
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return UNKNOWN
-    return read_table(done.stdout, bus)
+    assert process.stdout
+    with process.stdout:
+        try:
+            return read_table(process.communicate(timeout=timeout_s)[0], bus)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            # One that sleeps in the driver of a card that died cannot be ended by anybody; it is left behind.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_S)
+            return UNKNOWN
 
 
 def read_table(text: str, bus: int) -> Vitals:

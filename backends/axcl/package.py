@@ -54,13 +54,18 @@ class Package:
     @property
     def graph_bytes(self) -> int:
         """What its graphs take on the device at least: as much as their files."""
-        return sum(self._graph_sizes)
+        return sum(map(_size, self.graphs))
+
+    @property
+    def vision_bytes(self) -> int:
+        """What its vision graph takes of them; 0 without one."""
+        return 0 if self.vision is None else _size(self.vision)
 
     @property
     def load_bytes(self) -> int:
         """What the device must have free to load them one after the other: each file is on it as well for as
-        long as it is loaded."""
-        sizes = self._graph_sizes
+        long as it is loaded. So the largest come first: vision, post, layers."""
+        sizes = [_size(graph) for graph in (*filter(None, [self.vision]), self.post, *self.layers)]
         return max(sum(sizes[:place]) + 2 * size for place, size in enumerate(sizes))
 
     @property
@@ -73,12 +78,12 @@ class Package:
             "tokenizer": self._place(self.tokenizer / "tokenizer.json"),
         }
 
-    @property
-    def _graph_sizes(self) -> list[int]:
-        return [graph.stat().st_size for graph in self.graphs]
-
     def _place(self, path: Path) -> str:
         return str(path.relative_to(self.folder))
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def added_tokens(tokenizer: Path) -> frozenset[str]:

@@ -2,119 +2,72 @@
 
 pyAXCL's conventions, and the traps closed here (names and behaviour: pyAXCL V2.25.0 and V3.10.2):
 
-- every call returns a signed code, alone or last in a tuple; pointers are None on failure; a model that
-  cannot be read loads "successfully" as id 0; pointers must be plain ints;
+- every call returns a signed code, alone or last in a tuple; a code may stand where a number is expected;
+  pointers are None on failure; a model that cannot be read loads "successfully" as id 0;
+- pointers must be plain ints that are not 0: with any other, -1 is returned and no call is made;
 - copies are not bounds-checked by the runtime, so every offset is checked against its `Buffer` here;
+- sizes travel as uint32, so nothing of 4 GiB and more goes in one piece;
 - memory is not zeroed by malloc, so `malloc` here zeroes;
 - the ByName setters act on index 0, so only ByIndex is used;
-- `init` takes JSON text, not a path, and the libraries log to standard output as well;
-- a device id is a PCI bus number, so a device is chosen by its place in the device list.
-
-All calls of one `Runtime` belong to the thread that opened it: AXCL binds contexts to threads.
+- `init` takes JSON text, not a path;
+- the libraries print on standard output, so who opens a card does it in a process with another one;
+- a device id is a PCI bus number, so a device is chosen by its place in the device list;
+- `get_device_properties` came with V3.10, and unbinds the thread; what it replaced never works;
+- contexts are bound to threads, and a call after the end may crash: all calls of one `Runtime` belong to the
+  thread that opened it, until it is closed.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from os import SEEK_END
 from pathlib import Path
-from tempfile import gettempdir
+from threading import get_ident
 from typing import Any
 
 from backends.axcl import codes
-from backends.base import Array, DeviceError, DeviceMemoryError, TensorSpec
+from backends.axcl.handles import Buffer, Group, Model, pages
+from backends.axcl.installed import log_file, why_not_imported, why_not_opened
+from backends.base import Array, DeviceError, DeviceMemoryError, PackageError, TensorSpec
 
 MALLOC_HUGE_FIRST = 0
 H2D, D2H, D2D = 1, 2, 3
 VNPU_DISABLE = 0
-DTYPES = {
-    3: "int8",
-    4: "uint8",
-    5: "int16",
-    6: "uint16",
-    7: "int32",
-    8: "uint32",
-    9: "int64",
-    10: "uint64",
-    13: "float16",
-    14: "bfloat16",
-    15: "float32",
-    16: "float64",
-}
-PAGE = 4096
-MAX_TRANSFER = 2**32 - 1  # sizes travel to the card as uint32
-
-
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """`size` bytes of device memory from `address` on."""
-
-    address: int
-    size: int
-
-    def part(self, offset: int, size: int) -> "Buffer":
-        """A view; raises IndexError where it would leave the buffer (the runtime would not notice)."""
-        if offset < 0 or size < 0 or offset + size > self.size:
-            raise IndexError(f"bytes {offset}..{offset + size} of a device buffer of {self.size}")
-        return Buffer(self.address + offset, size)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """One compiled static shape: its tensors in index order."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A loaded graph: handles for the runtime, and its groups."""
-
-    path: Path
-    size: int  # of the file, in bytes
-    id: int
-    context: int
-    info: int
-    groups: tuple[Group, ...]
-
-
-def log_file() -> Path:
-    """Where the card's library logs to: where this user may write, because the default one belongs to whoever
-    came first."""
-    return Path(gettempdir()) / f"axgate-axcl-{os.getuid()}.log"
-
-
-def _config() -> str:
-    """JSON text, because V3.10 ignores a path; warnings (3) and worse only."""
-    return json.dumps({"log": {"host": {"path": str(log_file()), "level": 3}, "device": {"level": 3}}})
+MAX_TRANSFER = 2**32 - 1
+NO_CARD = "see dmesg, and cut the power of the host once, which a reboot does not"
 
 
 def import_axcl() -> Any:  # noqa: ANN401 - pyAXCL has no types
     """The real pyAXCL. Raises DeviceError when it, or the libraries it opens, is not there."""
     try:
         import axcl
-    except (ImportError, OSError, SystemExit) as reason:
-        detail = f"pyAXCL cannot be imported ({reason}); install the wheel that matches the axclhost package"
-        raise DeviceError("import axcl", codes.BINDING_FAILED, detail) from None
+    except (Exception, SystemExit) as reason:
+        raise DeviceError("import axcl", codes.BINDING_FAILED, why_not_imported(reason)) from None
+    if not hasattr(axcl, "rt"):
+        found = getattr(axcl, "__file__", None) or "a folder named axcl"
+        raise DeviceError("import axcl", codes.BINDING_FAILED, f"{found} hides pyAXCL: move it away")
     return axcl
 
 
 class Runtime:
-    """One device, opened by the calling thread."""
+    """One device, opened by the calling thread and used by no other."""
 
     def __init__(self, axcl: Any, device_index: int = 0) -> None:  # noqa: ANN401
-        self._axcl = axcl
-        self._rt = axcl.rt
-        self._check("init", axcl.init(_config()))
+        self._calls = axcl.rt
+        self._thread: int | None = get_ident()
+        # Warnings (3) and worse only.
+        log = {"host": {"path": str(log_file()), "level": 3}, "device": {"level": 3}}
+        ret = axcl.init(json.dumps({"log": log}))
+        if codes.unsigned(ret) == codes.DEVICE_OPEN:
+            raise DeviceError("init", codes.DEVICE_OPEN, f"AXCL_ERR_DEVICE_OPEN: {why_not_opened()}")
+        self._check("init", ret)
         # Undone in this order, also after a failure half way. What goes wrong meanwhile has no remedy left.
         with ExitStack() as undo:
             undo.callback(axcl.finalize)
             self.device_id = self._choose(device_index)
             self._check("set_device", self._rt.set_device(self.device_id))
             undo.callback(self._rt.reset_device, self.device_id)
-            self._context = int(self._value("create_context", self._rt.create_context(self.device_id)))
+            self._context = self._handle("create_context", self._rt.create_context(self.device_id))
             undo.callback(self._rt.destroy_context, self._context)
             self._init_engine()
             undo.callback(self._rt.engine_finalize)
@@ -122,12 +75,12 @@ class Runtime:
             self._undo = undo.pop_all()
         self._used = 0
 
-    def _choose(self, index: int) -> int:
+    def _choose(self, place: int) -> int:
         devices: list[int] = self._value("get_device_list", self._rt.get_device_list())
-        if not 0 <= index < len(devices):
-            found = f"{len(devices)} found: {devices}" if devices else "none found"
-            raise DeviceError("get_device_list", codes.SUCCESS, f"there is no card number {index} ({found})")
-        return devices[index]
+        if 0 <= place < len(devices):
+            return devices[place]
+        found = f"{len(devices)} found: {devices}" if devices else f"none found: {NO_CARD}"
+        raise DeviceError("get_device_list", codes.SUCCESS, f"there is no card number {place} ({found})")
 
     def _init_engine(self) -> None:
         # The engine is initialised once per process on the card; a second time fails, which is fine
@@ -138,9 +91,18 @@ class Runtime:
             if answered != codes.SUCCESS or kind != VNPU_DISABLE:
                 self._check("engine_init", ret)
 
+    @property
+    def _rt(self) -> Any:  # noqa: ANN401
+        if get_ident() != self._thread:
+            raise RuntimeError("a Runtime is used by the thread that opened it, and until it is closed")
+        return self._calls
+
     def close(self) -> None:
-        """Orderly teardown. A process that skips it may leave the driver in need of a reload."""
-        self._undo.close()
+        """Orderly teardown; a second time does nothing. A process that skips it may leave the driver in need
+        of a reload."""
+        if self._thread is not None and self._rt:
+            self._undo.close()
+            self._thread = None
 
     # memory
 
@@ -148,16 +110,17 @@ class Runtime:
         """Zeroed device memory: a NaN left behind by somebody else would pass through any mask."""
         if not 0 < size <= MAX_TRANSFER:
             raise DeviceMemoryError("malloc", codes.NO_DEVICE_MEMORY, f"{size} bytes in one piece")
-        address, ret = self._rt.malloc(size, MALLOC_HUGE_FIRST)
-        self._check("malloc", ret)
-        buffer = Buffer(int(address), size)
-        self._used += _pages(size)
-        self._check("memset", self._rt.memset(buffer.address, 0, size))
+        buffer = Buffer(self._handle("malloc", self._rt.malloc(size, MALLOC_HUGE_FIRST)), size)
+        with ExitStack() as undo:
+            undo.callback(self._rt.free, buffer.address)
+            self._check("memset", self._rt.memset(buffer.address, 0, size))
+            undo.pop_all()
+        self._used += pages(size)
         return buffer
 
     def free(self, buffer: Buffer) -> None:
         self._check("free", self._rt.free(buffer.address))
-        self._used -= _pages(buffer.size)
+        self._used -= pages(buffer.size)
 
     def upload(self, target: Buffer, source: Array) -> None:
         """Host array -> the start of `target`."""
@@ -165,6 +128,8 @@ class Runtime:
 
     def download(self, target: Array, source: Buffer) -> None:
         """The start of `source` -> host array."""
+        if not target.flags.writeable:
+            raise ValueError("the runtime writes where it is told, into what is read-only as well")
         self._copy(_address(target), source.part(0, target.nbytes).address, target.nbytes, D2H)
 
     def copy(self, target: Buffer, source: Buffer) -> None:
@@ -172,7 +137,8 @@ class Runtime:
         self._copy(target.part(0, source.size).address, source.address, source.size, D2D)
 
     def _copy(self, target: int, source: int, size: int, kind: int) -> None:
-        self._check("memcpy", self._rt.memcpy(target, source, size, kind))
+        if size:
+            self._check("memcpy", self._rt.memcpy(target, source, size, kind))
 
     @property
     def free_bytes(self) -> int | None:
@@ -182,7 +148,9 @@ class Runtime:
 
     def _free_bytes(self) -> int | None:
         properties = self.properties()
-        return None if properties is None else int(properties["free_cmm_size"]) << 10
+        if properties is None or not properties["total_cmm_size"]:
+            return None
+        return int(properties["free_cmm_size"]) << 10
 
     # the card
 
@@ -204,7 +172,9 @@ class Runtime:
     # models
 
     def load(self, path: Path) -> Model:
-        """Load one compiled graph; raises DeviceError, or DeviceMemoryError when the card has no room."""
+        """Load one compiled graph; raises PackageError where its file cannot be handed over, DeviceError, and
+        DeviceMemoryError when the card has no room."""
+        size = _readable(path)
         model_id, ret = self._rt.engine_load_from_file(str(path))
         call = f"engine_load_from_file({path.name})"
         if codes.unsigned(ret) == codes.EXECUTE_FAIL or (ret == codes.SUCCESS and not model_id):
@@ -213,53 +183,65 @@ class Runtime:
         self._check(call, ret)
         with ExitStack() as undo:
             undo.callback(self._rt.engine_unload, model_id)
-            context = self._value("engine_create_context", self._rt.engine_create_context(model_id))
-            info = self._value("engine_get_io_info", self._rt.engine_get_io_info(model_id))
-            undo.callback(self._rt.engine_destroy_io_info, info)
-            count = self._value("engine_get_shape_groups_count", self._rt.engine_get_shape_groups_count(info))
-            groups = tuple(self._group(info, group) for group in range(count))
+            try:
+                context = self._value("engine_create_context", self._rt.engine_create_context(model_id))
+                info = self._handle("engine_get_io_info", self._rt.engine_get_io_info(model_id))
+                undo.callback(self._rt.engine_destroy_io_info, info)
+                groups = self._groups(info)
+            except DeviceError as reason:
+                raise type(reason)(f"{path.name}: {reason.call}", reason.code, reason.detail) from None
             undo.pop_all()
-        size = path.stat().st_size
-        self._used += _pages(size)
+        self._used += pages(size)
         return Model(path, size, model_id, context, info, groups)
 
-    def _group(self, info: int, group: int) -> Group:
-        inputs = range(self._rt.engine_get_num_inputs(info))
-        outputs = range(self._rt.engine_get_num_outputs(info))
-        return Group(
-            tuple(self._tensor("input", info, group, index) for index in inputs),
-            tuple(self._tensor("output", info, group, index) for index in outputs),
+    def _groups(self, info: int) -> tuple[Group, ...]:
+        count = self._value("engine_get_shape_groups_count", self._rt.engine_get_shape_groups_count(info))
+        return tuple(
+            Group(self._tensors("input", info, group), self._tensors("output", info, group))
+            for group in range(count)
         )
 
-    def _tensor(self, side: str, info: int, group: int, index: int) -> TensorSpec:
-        rt = self._rt
-        name = getattr(rt, f"engine_get_{side}_name_by_index")(info, index)
-        dims = self._value("dims", getattr(rt, f"engine_get_{side}_dims")(info, group, index))
-        dtype = self._value("data_type", getattr(rt, f"engine_get_{side}_data_type")(info, index))
-        if dtype not in DTYPES:
-            raise DeviceError(
-                "engine_get_data_type", codes.SUCCESS, f"tensor {name} has unknown type {dtype}"
-            )
-        return TensorSpec(name, DTYPES[dtype], tuple(dims))
+    def _tensors(self, side: str, info: int, group: int) -> tuple[TensorSpec, ...]:
+        call = f"engine_get_num_{side}s"
+        count = getattr(self._rt, call)(info)
+        if count >> 31:
+            self._check(call, count)
+        return tuple(self._tensor(side, info, group, place) for place in range(count))
+
+    def _tensor(self, side: str, info: int, group: int, place: int) -> TensorSpec:
+        rt, get = self._rt, f"engine_get_{side}_"
+        name = getattr(rt, f"{get}name_by_index")(info, place)
+        dims = self._value(f"{get}dims", getattr(rt, f"{get}dims")(info, group, place))
+        dtype = self._value(f"{get}data_type", getattr(rt, f"{get}data_type")(info, place))
+        if not name:
+            raise DeviceError(f"{get}name_by_index", codes.SUCCESS, f"{side} {place} has no name")
+        if dtype not in codes.DTYPES:
+            raise DeviceError(f"{get}data_type", codes.SUCCESS, f"tensor {name} has the unknown type {dtype}")
+        tensor = TensorSpec(name, codes.DTYPES[dtype], tuple(dims))
+        size = getattr(rt, f"{get}size_by_index")(info, group, place)
+        if size != tensor.nbytes:  # a run would read or write beyond a buffer of its shape
+            told = f"tensor {name} takes {size} bytes, and {tensor.dtype} {list(dims)} makes {tensor.nbytes}"
+            raise DeviceError(f"{get}size_by_index", codes.SUCCESS, told)
+        return tensor
 
     def unload(self, model: Model) -> None:
-        self._check("engine_destroy_io_info", self._rt.engine_destroy_io_info(model.info))
+        self._rt.engine_destroy_io_info(model.info)  # on the host; a failure must not keep the model loaded
         self._check("engine_unload", self._rt.engine_unload(model.id))
-        self._used -= _pages(model.size)
+        self._used -= pages(model.size)
 
     def create_io(self, model: Model) -> int:
         """A set of buffers for one group of `model`; filled with `set_input` and `set_output`."""
-        return int(self._value("engine_create_io", self._rt.engine_create_io(model.info)))
+        return self._handle("engine_create_io", self._rt.engine_create_io(model.info))
 
     def destroy_io(self, io: int) -> None:
         self._check("engine_destroy_io", self._rt.engine_destroy_io(io))
 
-    def set_input(self, io: int, index: int, buffer: Buffer) -> None:
-        ret = self._rt.engine_set_input_buffer_by_index(io, index, buffer.address, buffer.size)
+    def set_input(self, io: int, place: int, buffer: Buffer) -> None:
+        ret = self._rt.engine_set_input_buffer_by_index(io, place, buffer.address, buffer.size)
         self._check("engine_set_input_buffer_by_index", ret)
 
-    def set_output(self, io: int, index: int, buffer: Buffer) -> None:
-        ret = self._rt.engine_set_output_buffer_by_index(io, index, buffer.address, buffer.size)
+    def set_output(self, io: int, place: int, buffer: Buffer) -> None:
+        ret = self._rt.engine_set_output_buffer_by_index(io, place, buffer.address, buffer.size)
         self._check("engine_set_output_buffer_by_index", ret)
 
     def execute(self, model: Model, group: int, io: int) -> None:
@@ -276,6 +258,12 @@ class Runtime:
         self._check(call, ret)
         return value
 
+    def _handle(self, call: str, answer: tuple[int | None, int]) -> int:
+        handle = self._value(call, answer)
+        if not handle:
+            raise DeviceError(call, codes.SUCCESS, "it succeeded, and returned nothing")
+        return int(handle)
+
     def _check(self, call: str, ret: int) -> None:
         if ret == codes.SUCCESS:
             return
@@ -284,12 +272,22 @@ class Runtime:
         raise kind(call, code, codes.describe(code))
 
 
-def _pages(size: int) -> int:
-    """Bytes the card takes for `size` bytes: it allocates whole pages."""
-    return -(-size // PAGE) * PAGE
-
-
 def _address(array: Array) -> int:
     if not array.flags.c_contiguous:
         raise ValueError("the runtime copies contiguous memory only")
     return int(array.__array_interface__["data"][0])
+
+
+def _readable(path: Path) -> int:
+    """The size of a file that the library can load; of one that it cannot, it does not say why."""
+    try:
+        str(path).encode()
+        with path.open("rb") as file:
+            size = file.seek(0, SEEK_END)
+    except OSError as reason:
+        raise PackageError(f"{path.name} cannot be read: {reason.strerror}") from None
+    except UnicodeEncodeError:
+        raise PackageError(f"{path} cannot be given to pyAXCL, which takes names in UTF-8 only") from None
+    if size > MAX_TRANSFER:
+        raise PackageError(f"{path.name} has {size} bytes, and a card takes less than 4 GiB in one piece")
+    return size

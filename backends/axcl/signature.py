@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from backends.axcl.rt import Model
+from backends.axcl.handles import Model
 from backends.base import PackageError, TensorSpec
 
 INPUTS = ("K_cache", "V_cache", "indices", "input", "mask")

@@ -1,13 +1,15 @@
 """A software AX650N behind pyAXCL's own call surface.
 
 `Emulator` stands where the `axcl` module would: `init`, `finalize`, `set_log_level` and `rt`, with the names,
-arguments, tuples and codes of pyAXCL V3.10.2. What the card's library gets wrong is wrong here too.
+arguments, tuples and codes of pyAXCL V3.10.2; `OldEmulator` has those of V2.25.0, which V2.26 shares. What
+the card's library gets wrong is wrong here too.
 
 It computes for real: layer graphs run by onnxruntime on emulated device memory, in place. Absent are streams,
 asynchronous execution, dynamic batches, cached and host allocations: decoding has no use for them.
 """
 
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 from backends.emulator.clock import Clock, ClockKind, RecordedClock, open_clock
 from backends.emulator.counters import Counters
@@ -20,6 +22,7 @@ from backends.emulator.process import Process
 from backends.emulator.recorded import Recorded, recorded_models
 from backends.emulator.refused import DEVICE_OPEN, Refused
 from backends.emulator.surface import Calls, answers, ret_only, unsigned
+from backends.emulator.version_calls import NewCalls, OldCalls
 
 __all__ = [
     "Clock",
@@ -27,6 +30,7 @@ __all__ = [
     "Counters",
     "Emulator",
     "Faults",
+    "OldEmulator",
     "Recorded",
     "RecordedClock",
     "open_clock",
@@ -34,11 +38,18 @@ __all__ = [
 ]
 
 
-class Runtime(DeviceCalls, MemoryCalls, EngineCalls, IoCalls):
-    """All of `axcl.rt`."""
+Rt = TypeVar("Rt", bound=Calls)
 
 
-class Emulator(Calls):
+class Runtime(NewCalls, DeviceCalls, MemoryCalls, EngineCalls, IoCalls):
+    """All of `axcl.rt` of V3.10.2."""
+
+
+class OldRuntime(OldCalls, DeviceCalls, MemoryCalls, EngineCalls, IoCalls):
+    """All of `axcl.rt` of V2.25.0."""
+
+
+class _Module(Calls, Generic[Rt]):
     """One process and its cards: `devices` are PCI bus numbers, each card has `cmm_bytes` of memory (as an
     8 GB card by default; it costs nothing until it is used). Without devices it is a host without a driver.
     How long calls take is up to `clock`, by default as long as this machine computes.
@@ -47,11 +58,13 @@ class Emulator(Calls):
     faults:   what shall go wrong next
     """
 
+    runtime: type[Rt]
+
     def __init__(
         self, devices: Iterable[int] = (129,), cmm_bytes: int = 7040 << 20, clock: Clock | None = None
     ) -> None:
         super().__init__(Process(devices, cmm_bytes, clock or Clock()))
-        self.rt = Runtime(self._process)
+        self.rt = self.runtime(self._process)
 
     @property
     def counters(self) -> Counters:
@@ -77,3 +90,15 @@ class Emulator(Calls):
     def set_log_level(self, level: int) -> int:
         unsigned(level, 32)
         return 0
+
+
+class Emulator(_Module[Runtime]):
+    """V3.10.2."""
+
+    runtime = Runtime
+
+
+class OldEmulator(_Module[OldRuntime]):
+    """V2.25.0."""
+
+    runtime = OldRuntime

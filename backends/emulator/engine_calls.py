@@ -4,11 +4,10 @@ import ctypes
 import os
 
 from backends.emulator.model import Model
-from backends.emulator.refused import ENGINE_EXECUTE_FAIL, ENGINE_ILLEGAL_PARAM, Refused
+from backends.emulator.refused import BINDING, ENGINE_EXECUTE_FAIL, ENGINE_ILLEGAL_PARAM, Refused
 from backends.emulator.surface import (
     Calls,
     answers,
-    no_name,
     no_pointer,
     no_usage,
     pointer,
@@ -62,10 +61,6 @@ class EngineCalls(Calls):
         self._process.reach_card("engine_unload").unload(model)
         return 0
 
-    @answers(no_name)
-    def engine_get_model_compiler_version(self, model_id: int) -> str | None:
-        return self._model("engine_get_model_compiler_version", model_id).compiler_version
-
     @answers(ret_only)
     def engine_set_affinity(self, model_id: int, mask: int) -> int:
         cores = unsigned(mask, 32)
@@ -85,7 +80,7 @@ class EngineCalls(Calls):
 
     @answers(no_usage)
     def engine_get_usage_from_mem(self, model: int, model_size: int) -> tuple[int, int, int]:
-        _, size = _image(model, model_size)
+        _, size = _image_of_size(model, model_size)
         self._process.reach_card("engine_get_usage_from_mem")
         return 0, size, 0
 
@@ -102,7 +97,7 @@ class EngineCalls(Calls):
 
     @answers(zero)
     def engine_get_model_type_from_mem(self, model: int, model_size: int) -> tuple[int, int]:
-        _image(model, model_size)
+        _image_of_size(model, model_size)
         self._process.reach_card("engine_get_model_type_from_mem")
         return THREE_CORES, 0
 
@@ -128,7 +123,11 @@ class EngineCalls(Calls):
         buffers = self._process.ios[pointer(io)]
         card = self._process.reach_card("engine_execute")
         card.execute(model, context, shape_group, buffers)
-        self._process.clock.execute(buffers.model.groups[shape_group], card.num_layers)
+        shapes = buffers.model.groups[shape_group]
+        if self._process.faults.garbled:
+            for (address, _), tensor in zip(buffers.outputs, shapes.outputs, strict=True):
+                self._process.faults.write_noise(card.memory.host(address, tensor.nbytes), tensor.nbytes)
+        self._process.clock.execute(shapes, card.num_layers)
         return 0
 
     def _model(self, call: str, model_id: int) -> Model:
@@ -148,3 +147,10 @@ def _image(model: object, model_size: object) -> tuple[int, int]:
     if not size:
         raise Refused(ENGINE_ILLEGAL_PARAM)
     return address, size
+
+
+def _image_of_size(model: object, model_size: object) -> tuple[int, int]:
+    """As `_image`, where pyAXCL makes no call for a size that is not positive."""
+    if not 0 < unsigned(model_size, 64) < 1 << 63:
+        raise Refused(BINDING)
+    return _image(model, model_size)

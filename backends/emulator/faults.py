@@ -1,10 +1,17 @@
 """What shall go wrong on an emulated card, and when."""
 
+import ctypes
+import os
+import random
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from backends.emulator.refused import TASK_NOT_EXECUTED, Refused
+
+Writing = Literal["engine_execute", "memcpy", "memset"]
 
 
 @dataclass(slots=True)
@@ -15,12 +22,15 @@ class _Planned:
 
 
 class Faults:
-    """Faults are planned by the name of a call; `nth` counts from the moment of planning, 1 is the next."""
+    """Faults of calls are planned by the name of the call, those of the card by its round trips, whichever
+    call makes them; `nth` counts from the moment of planning, 1 is the next."""
 
     def __init__(self) -> None:
         self._planned: list[_Planned] = []
+        self._trips_left: int | None = None  # before the card is dead
         self._last_call: threading.Event | None = None
-        self._dead = False
+        self.garbled = False  # the call that is being made
+        self._noise = random.Random(0)
 
     def fail(self, call: str, code: int, nth: int = 1) -> None:
         """The nth `call` answers `code`, given unsigned, and does nothing."""
@@ -36,13 +46,31 @@ class Faults:
         self._planned.append(_Planned(call, nth, released.wait))
         return released
 
-    def kill_card(self) -> threading.Event:
-        """The next round trip hangs, all later ones answer 0x8030040C. A dead card wakes nobody: setting the
+    def garble(self, call: Writing, nth: int = 1) -> None:
+        """The nth `call` succeeds, but all that it has written is noise; the same noise in every run."""
+
+        def garble() -> None:
+            self.garbled = True
+
+        self._planned.append(_Planned(call, nth, garble))
+
+    def kill_process(self, call: str, nth: int = 1) -> None:
+        """The nth `call` is as far as this process comes."""
+        self._planned.append(_Planned(call, nth, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+
+    def kill_card(self, nth: int = 1) -> threading.Event:
+        """The nth round trip hangs, all later ones answer 0x8030040C. A dead card wakes nobody: setting the
         event only lets a test have its thread back."""
-        self._last_call = threading.Event()
+        self._trips_left, self._last_call = nth - 1, threading.Event()
         return self._last_call
 
+    def lose_card(self, nth: int = 1) -> None:
+        """The nth round trip and all later ones answer 0x8030040C: the card is gone, and the driver has
+        noticed while nobody was waiting for it. It stays in the device list."""
+        self._trips_left, self._last_call = nth - 1, None
+
     def before_call(self, call: str) -> None:
+        self.garbled = False
         for fault in self._planned:
             fault.countdown -= fault.call == call
         due = [fault for fault in self._planned if fault.countdown == 0]
@@ -51,8 +79,16 @@ class Faults:
             fault.happen()
 
     def before_round_trip(self) -> None:
-        if self._last_call is not None:
-            self._dead, hung, self._last_call = True, self._last_call, None
+        if self._trips_left is None:
+            return
+        if self._trips_left:
+            self._trips_left -= 1
+            return
+        hung, self._last_call = self._last_call, None
+        if hung is not None:
             hung.wait()
-        if self._dead:
-            raise Refused(TASK_NOT_EXECUTED)
+        raise Refused(TASK_NOT_EXECUTED)
+
+    def write_noise(self, host: int, num_bytes: int) -> None:
+        """Over so many bytes at the host address `host`, which a garbled call has written."""
+        ctypes.memmove(host, self._noise.randbytes(num_bytes), num_bytes)

@@ -17,6 +17,7 @@ from backends.emulator.surface import (
     nullable_pointer,
     pointer,
     ret_only,
+    size_or_code,
     text,
     unsigned,
     zero,
@@ -56,11 +57,11 @@ class IoCalls(Calls):
     def engine_get_num_outputs(self, io_info: int) -> int:
         return len(self._info(io_info).groups[0].outputs)
 
-    @answers(count_or_code)
+    @answers(size_or_code)
     def engine_get_input_size_by_index(self, io_info: int, group: int, index: int) -> int:
         return _at(self._group(io_info, group).inputs, index).nbytes
 
-    @answers(count_or_code)
+    @answers(size_or_code)
     def engine_get_output_size_by_index(self, io_info: int, group: int, index: int) -> int:
         return _at(self._group(io_info, group).outputs, index).nbytes
 

@@ -30,7 +30,10 @@ class MemoryCalls(Calls):
     def memset(self, dev_ptr: int, value: int, count: int) -> int:
         address, byte, num_bytes = pointer(dev_ptr), unsigned(value, 8), _size(count)
         card = self._process.reach_card("memset", num_bytes)
-        ctypes.memset(card.memory.host(address, num_bytes), byte, num_bytes)
+        host = card.memory.host(address, num_bytes)
+        ctypes.memset(host, byte, num_bytes)
+        if self._process.faults.garbled:
+            self._process.faults.write_noise(host, num_bytes)
         return 0
 
     @answers(ret_only)
@@ -49,6 +52,8 @@ class MemoryCalls(Calls):
         if direction != DEVICE_TO_HOST:
             destination = memory.host(destination, num_bytes)
         ctypes.memmove(destination, source, num_bytes)
+        if self._process.faults.garbled:
+            self._process.faults.write_noise(destination, num_bytes)
         return 0
 
     @answers(ret_only)

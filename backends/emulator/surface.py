@@ -72,11 +72,20 @@ def no_usage(ret: int) -> tuple[int, int, int]:
 
 def count_or_code(ret: int) -> int:
     """0 for a null argument; a code of the library itself arrives as a huge unsigned number."""
+    return 0 if ret == -1 else ret & 0xFFFF_FFFF
+
+
+def size_or_code(ret: int) -> int:
+    """As `count_or_code`, in 64 bits."""
     return 0 if ret == -1 else ret & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def no_name(_ret: int) -> str | None:
     return None
+
+
+def no_text(_ret: int) -> str:
+    return ""
 
 
 # What ctypes makes of an argument. Where it raises, or pyAXCL skips the call, the answer is -1.

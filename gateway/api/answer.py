@@ -1,122 +1,145 @@
-"""Deltas -> one completion, or the events of a stream: one path with two endings.
+"""Deltas -> one chat completion, or the chunks of a stream: one path with two endings.
 
-Clients are particular about streams; each of these rules is one that some client breaks without. The role
-comes once, in the first chunk; the finish reason once, in the last; usage, when asked for, in one more chunk
-without choices, and as null before it. An error after the first byte is an event with OpenAI's error body,
-and the end.
+Each of these rules is one that some client breaks without. The role comes once for each choice, in its first
+chunk; id, name and type of a tool call once, in its first piece; the finish reason once, in the last chunk of
+a choice; usage, when asked for, in one more chunk without choices, and as null before it.
 """
 
-import logging
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from time import time
+from typing import Any
 from uuid import uuid4
 
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.responses import Response
+from sse_starlette import ServerSentEvent
 
 from gateway import __version__
 from gateway.api.completion import (
-    AnswerMessage,
     Choice,
     Chunk,
     ChunkChoice,
     Completion,
+    CompletionTokensDetails,
     PromptTokensDetails,
     WireLogprob,
     WireLogprobs,
     WireToken,
     WireUsage,
 )
-from gateway.api.protocol import ErrorAnswer, Wire
+from gateway.api.delivery import Answer, event
+from gateway.api.feed import Feed, Totals
+from gateway.api.told import Told, gathered
 from gateway.chat.logprobs import ShownLogprobs, TokenLogprob
-from gateway.chat.reply import Delta, Usage
-from gateway.errors import GatewayError
-
-PING_S = 15  # a comment that keeps proxies from closing a stream whose prompt takes long
+from gateway.chat.reply import CallDelta, Delta
 
 LEAST_LOGPROB = -9999.0  # OpenAI's way to say "impossible", for JSON has no infinity
 
-log = logging.getLogger(__name__)
+FINGERPRINT = f"axgate-{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ChatAnswer(Answer):
     """What all parts of one answer have in common, and its two endings."""
 
     model: str
-    with_logprobs: bool = False
+    with_logprobs: bool
+    with_usage: bool
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time()))
-    system_fingerprint: str = f"axgate-{__version__}"
 
-    async def completion(self, deltas: AsyncIterable[Delta]) -> Completion:
-        """All in one; raises what ends the generation before its last delta."""
-        told = [delta async for delta in deltas]
-        last = told[-1]
-        assert last.finish_reason is not None
-        assert last.usage is not None
-        message = AnswerMessage(content="".join(delta.text for delta in told))
-        shown = [each for delta in told for each in delta.logprobs]
-        logprobs = _logprobs(shown) if self.with_logprobs else None
+    async def whole(self, feed: Feed) -> Completion:
+        choices = [self._choice(index, told) for index, told in enumerate(await gathered(feed))]
         return Completion(
             id=self.id,
             created=self.created,
             model=self.model,
-            choices=[Choice(message=message, logprobs=logprobs, finish_reason=last.finish_reason)],
-            usage=_usage(last.usage),
-            system_fingerprint=self.system_fingerprint,
+            choices=choices,
+            usage=wire_usage(feed.totals),
+            system_fingerprint=FINGERPRINT,
         )
 
-    def stream(self, deltas: AsyncIterable[Delta], include_usage: bool) -> EventSourceResponse:
-        """The same, told as it comes. Lines end in \\n, as OpenAI's do."""
-        return EventSourceResponse(self._events(deltas, include_usage), ping=PING_S, sep="\n")
+    async def events(self, feed: Feed) -> AsyncIterator[ServerSentEvent]:
+        begun: set[int] = set()
+        async for piece in feed:
+            index, delta = piece.index, piece.delta
+            if index not in begun:
+                begun.add(index)
+                yield self._chunk(ChunkChoice(index=index, delta=_opening(delta)))
+            if said := _said(delta):
+                logprobs = wire_logprobs(delta.logprobs) if self.with_logprobs else None
+                yield self._chunk(ChunkChoice(index=index, delta=said, logprobs=logprobs))
+            if delta.finish_reason:
+                yield self._chunk(ChunkChoice(index=index, delta={}, finish_reason=delta.finish_reason))
+        if self.with_usage:
+            yield self._chunk(usage=wire_usage(feed.totals))
+        yield event("[DONE]")
 
-    async def _events(
-        self, deltas: AsyncIterable[Delta], include_usage: bool
-    ) -> AsyncIterator[ServerSentEvent]:
-        try:
-            async for chunk in self._chunks(deltas):
-                if include_usage or chunk.choices:
-                    yield _event(chunk.model_dump_json(exclude=None if include_usage else {"usage"}))
-            yield _event("[DONE]")
-        except GatewayError as error:
-            yield _event(ErrorAnswer.of(error).model_dump_json())
-        except Exception:
-            log.exception("an answer broke off")
-            fault = GatewayError("The server had an error.")
-            yield _event(ErrorAnswer.of(fault).model_dump_json())
+    def _choice(self, index: int, told: Told) -> Choice:
+        assert told.finish_reason is not None
+        return Choice(
+            index=index,
+            message=_message(told),
+            logprobs=wire_logprobs(told.logprobs) if self.with_logprobs else None,
+            finish_reason=told.finish_reason,
+        )
 
-    async def _chunks(self, deltas: AsyncIterable[Delta]) -> AsyncIterator[Chunk]:
-        yield self._chunk(ChunkChoice(delta={"role": "assistant", "content": ""}))
-        async for delta in deltas:
-            if delta.text or delta.logprobs:
-                logprobs = _logprobs(delta.logprobs) if self.with_logprobs else None
-                yield self._chunk(ChunkChoice(delta={"content": delta.text}, logprobs=logprobs))
-            if delta.finish_reason and delta.usage:
-                yield self._chunk(ChunkChoice(delta={}, finish_reason=delta.finish_reason))
-                yield self._chunk(usage=_usage(delta.usage))
-
-    def _chunk(self, *choices: ChunkChoice, usage: WireUsage | None = None) -> Chunk:
-        return Chunk(
+    def _chunk(self, *choices: ChunkChoice, usage: WireUsage | None = None) -> ServerSentEvent:
+        chunk = Chunk(
             id=self.id,
             created=self.created,
             model=self.model,
             choices=list(choices),
             usage=usage,
-            system_fingerprint=self.system_fingerprint,
+            system_fingerprint=FINGERPRINT,
         )
+        return event(chunk.model_dump_json(exclude=None if self.with_usage else {"usage"}))
 
 
-def json_response(answer: Wire) -> Response:
-    return Response(answer.model_dump_json(), media_type="application/json")
+def _message(told: Told) -> dict[str, Any]:
+    """Content is null where tools are called instead."""
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": told.text if told.text or not told.calls else None,
+        "refusal": None,
+    }
+    if told.reasoning:
+        message["reasoning_content"] = told.reasoning
+    if told.calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for _, call in sorted(told.calls.items())
+        ]
+    return message
 
 
-def _event(data: str) -> ServerSentEvent:
-    return ServerSentEvent(data, sep="\n")
+def _opening(delta: Delta) -> dict[str, Any]:
+    only_calls = delta.calls and not delta.text
+    return {"role": "assistant", "content": None if only_calls else "", "refusal": None}
 
 
-def _logprobs(shown: Sequence[ShownLogprobs]) -> WireLogprobs:
+def _said(delta: Delta) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    if delta.reasoning:
+        said["reasoning_content"] = delta.reasoning
+    if delta.text or (delta.logprobs and not delta.reasoning and not delta.calls):
+        said["content"] = delta.text
+    if delta.calls:
+        said["tool_calls"] = [_call(call) for call in delta.calls]
+    return said
+
+
+def _call(call: CallDelta) -> dict[str, Any]:
+    if call.id is None:
+        return {"index": call.index, "function": {"arguments": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"index": call.index, "id": call.id, "type": "function", "function": function}
+
+
+def wire_logprobs(shown: Sequence[ShownLogprobs]) -> WireLogprobs:
     return WireLogprobs(content=[_logprob(one) for one in shown])
 
 
@@ -130,10 +153,13 @@ def _token(token: TokenLogprob) -> WireToken:
     return WireToken(token=token.text, logprob=max(token.logprob, LEAST_LOGPROB), bytes=data)
 
 
-def _usage(usage: Usage) -> WireUsage:
+def wire_usage(totals: Totals) -> WireUsage:
     return WireUsage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
+        prompt_tokens=totals.prompt_tokens,
+        completion_tokens=totals.completion_tokens,
+        total_tokens=totals.prompt_tokens + totals.completion_tokens,
+        prompt_tokens_details=PromptTokensDetails(
+            cached_tokens=totals.cached_tokens, image_tokens=totals.image_tokens
+        ),
+        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=totals.reasoning_tokens),
     )

@@ -7,8 +7,8 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from gateway.api.connection import read_body
-from gateway.api.protocol import Wire
 from gateway.api.refusal import refusal
+from gateway.api.wire import Wire
 from gateway.errors import InvalidRequest
 
 MAX_VALUES = 1_000_000

@@ -1,13 +1,18 @@
 """The wire: a chat completion in one piece, and the chunks of one that is streamed."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from gateway.api.protocol import Wire
+from gateway.api.wire import Wire
 from gateway.chat.reply import FinishReason
 
 
 class PromptTokensDetails(Wire):
     cached_tokens: int
+    image_tokens: int
+
+
+class CompletionTokensDetails(Wire):
+    reasoning_tokens: int
 
 
 class WireUsage(Wire):
@@ -15,6 +20,7 @@ class WireUsage(Wire):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 class WireToken(Wire):
@@ -32,16 +38,12 @@ class WireLogprobs(Wire):
     refusal: None = None
 
 
-class AnswerMessage(Wire):
-    role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
-
-
 class Choice(Wire):
-    index: int = 0
-    message: AnswerMessage
-    logprobs: WireLogprobs | None = None
+    """`message` has no keys for what there is none of, but content and refusal."""
+
+    index: int
+    message: dict[str, Any]
+    logprobs: WireLogprobs | None
     finish_reason: FinishReason
 
 
@@ -56,8 +58,8 @@ class Completion(Wire):
 
 
 class ChunkChoice(Wire):
-    index: int = 0
-    delta: dict[Literal["role", "content"], str]
+    index: int
+    delta: dict[str, Any]
     logprobs: WireLogprobs | None = None
     finish_reason: FinishReason | None = None
 

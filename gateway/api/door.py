@@ -3,11 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.middleware import error_response
+from gateway.api.pace import Pace
 from gateway.errors import Overloaded, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """To be called when the answer to a request begins, and when it is a generation that came to its end."""
+
+    begin: Callable[[], None]
+    complete: Callable[[], None]
 
 
 class Door:
@@ -16,6 +26,7 @@ class Door:
 
     def __init__(self, max_requests: Callable[[], int]) -> None:
         self._max_requests = max_requests
+        self._pace = Pace()
         self._num_requests = 0
         self._closed = False
         self._unanswered: set[asyncio.Timeout] = set()
@@ -28,21 +39,24 @@ class Door:
             self._unanswered.pop().reschedule(0)
 
     @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[Callable[[], None]]:
-        """For the time of one request; what it gives is to be called when the answer begins. Raises
-        Overloaded, or Unavailable when the door is closed."""
+    async def admitted(self) -> AsyncIterator[Admission]:
+        """For the time of one request. Raises Overloaded, which says when those that are in will have been
+        answered, or Unavailable when the door is closed."""
         if self._closed:
             raise _shutting_down()
         if self._num_requests >= self._max_requests():
             raise Overloaded(
-                f"{self._num_requests} requests are being answered; try again later.", retry_after_s=2
+                f"{self._num_requests} requests are being answered; try again later.",
+                retry_after_s=self._pace.wait_s(self._num_requests),
             )
+        if not self._num_requests:
+            self._pace.begin()
         self._num_requests += 1
         limit = asyncio.timeout(None)
         try:
             async with limit:
                 self._unanswered.add(limit)
-                yield lambda: self._unanswered.discard(limit)
+                yield Admission(lambda: self._unanswered.discard(limit), self._pace.end)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -64,13 +78,15 @@ class Guarded:
             await self._app(scope, receive, send)
             return
         try:
-            async with self._door.admitted() as begin:
+            async with self._door.admitted() as admission:
 
                 async def beginning(message: Message) -> None:
-                    begin()
+                    admission.begin()
                     await send(message)
 
                 await self._app(scope, receive, beginning)
+                if "completion_tokens" in scope["facts"]:
+                    admission.complete()
         except Unavailable as error:
             await error_response(error)(scope, receive, send)
 

@@ -12,8 +12,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.protocol import ErrorAnswer
-from gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, MethodNotAllowed, NotFound, cut
+from gateway.api.wire import ErrorAnswer
+from gateway.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    EngineFailure,
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    cut,
+)
 
 GONE = 499  # what web servers note for a client that left before its answer; never on the wire
 
@@ -62,6 +70,8 @@ class RequestLog:
 
 def error_response(error: GatewayError) -> Response:
     headers = {} if error.retry_after_s is None else {"Retry-After": str(ceil(error.retry_after_s))}
+    if isinstance(error, EngineFailure):
+        headers["x-should-retry"] = "false"  # for OpenAI's clients, which would try twice more
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, BodyTimeout | BodyTooLarge):

@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from time import time
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from backends.base import PackageError
-from gateway.api.answer import json_response
-from gateway.api.protocol import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, ModelList, WireModel
+from gateway.api.messages import MAX_MESSAGES, MAX_PARTS
+from gateway.api.model_list import Architecture, Capabilities, ModelList, WireModel
+from gateway.api.sampling import MAX_CHOICES
+from gateway.api.tools import MAX_TOOLS
+from gateway.api.wire import json_response
 from gateway.chat.model import ChatModel
 from gateway.engine.client import EngineClient
 from gateway.engine.fleet import Fleet
@@ -96,6 +100,8 @@ class Models:
             owned_by="axgate",
             loaded=model is not None and self._fleet.status[offer.name].state == "ready",
             context_length=model.context_length if model else None,
+            architecture=_architecture(model) if model else None,
+            capabilities=_capabilities(model) if model else None,
             min_tokens_per_image=model.min_tokens_per_image if model else None,
             max_tokens_per_image=model.max_tokens_per_image if model else None,
             limits={
@@ -108,5 +114,22 @@ class Models:
                 "max_messages": MAX_MESSAGES,
                 "max_parts": MAX_PARTS,
                 "max_tools": MAX_TOOLS,
+                "max_choices": MAX_CHOICES,
             },
         )
+
+
+def _architecture(model: ChatModel) -> Architecture:
+    seen: list[Literal["image", "video"]] = ["image"] if model.max_images else []
+    seen += ["video"] if model.max_videos else []
+    return Architecture(input_modalities=["text", *seen])
+
+
+def _capabilities(model: ChatModel) -> Capabilities:
+    return Capabilities(
+        vision=model.max_images > 0,
+        video=model.max_videos > 0,
+        tools=model.takes_tools,
+        structured_output=True,
+        reasoning=model.thinks,
+    )

@@ -1,7 +1,7 @@
 """Says what is wrong with a request in OpenAI's words: message, code, and the field's path as `param`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -20,16 +20,28 @@ WORDS = {
         "unsupported_value",
         "Unsupported value: '{param}' does not support {value}. {msg}",
     ),
+    "unusable": ("invalid_value", "Invalid '{param}'. {sentence}"),
     "needs_another": (None, "The '{param}' parameter is only allowed when '{other}' is enabled."),
+    "needs_tools": (
+        None,
+        "Invalid value for '{param}': '{param}' is only allowed when 'tools' are specified.",
+    ),
+    "unknown_tool": (None, "Tool choice '{name}' not found in 'tools' parameter."),
     "no_token_id": (
         "invalid_value",
         "Invalid key in '{param}': {value}. You should only be submitting non-negative integers.",
     ),
     "string_too_long": (
         "string_above_max_length",
-        "Invalid '{param}': string too long. Expected a string with maximum length {max_length}.",
+        "Invalid '{param}': string too long. Expected a string with maximum length {max_length}, "
+        "but got a string with length {actual_length} instead.",
     ),
     "string_too_short": ("empty_string", "Invalid '{param}': empty string."),
+    "string_pattern_mismatch": (
+        "invalid_value",
+        "Invalid '{param}': string does not match pattern. "
+        "Expected a string that matches the pattern '{pattern}'.",
+    ),
     "too_short": (
         "empty_array",
         "Invalid '{param}': empty array. Expected an array with minimum length {min_length}, "
@@ -61,6 +73,9 @@ WORDS = {
 NAMED_WHOLE = {"logit_bias", "stop"}
 """The keys of the one are the client's own; of the other, OpenAI does not name the place."""
 
+PARTS = {"content", "input", "output"}
+"""Lists of objects of several kinds."""
+
 EXPECTED = {
     "string_type": "a string",
     "int_type": "an integer",
@@ -72,6 +87,16 @@ EXPECTED = {
     "model_type": "an object",
     "model_attributes_type": "an object",
 }
+
+EITHER = {
+    "content": "one of a string or array of objects",
+    "input": "one of a string or array of objects",
+    "output": "one of a string or array of objects",
+    "stop": "one of a string or array of strings",
+    "tool_choice": "one of a string or object",
+    "video": "one of a string or array of strings",
+}
+"""Fields that may be a string as well."""
 
 GOT = {
     str: "a string",
@@ -100,14 +125,14 @@ def refusal(error: ValidationError) -> InvalidRequest:
 
 def _path(fault: ErrorDetails) -> str:
     """("messages", 0, "content", 1, "text", "text") -> messages[0].content[1].text: what follows a place in
-    `content` is the kind of part that was chosen, not a key."""
+    such a list is the kind that was chosen, not a key."""
     steps = fault["loc"][:1] if fault["loc"][0] in NAMED_WHOLE else fault["loc"]
     path = ""
     for place, step in enumerate(steps):
         if isinstance(step, int):
             path += f"[{step}]"
-        elif place < 2 or steps[place - 2] != "content":
-            path += f".{step}" if path else step
+        elif place < 2 or steps[place - 2] not in PARTS:
+            path += f".{step.rstrip('_')}" if path else step
     return f"{path}.type" if fault["type"].startswith("union_tag") else path
 
 
@@ -120,14 +145,24 @@ def _words(fault: ErrorDetails, param: str) -> Mapping[str, Any]:
         "param": param,
         "msg": fault["msg"],
         "value": _shown(value),
-        "actual_length": len(value) if isinstance(value, list | dict) else None,
+        "actual_length": len(value) if isinstance(value, list | dict | str) else None,
         "kind": "object" if isinstance(value, dict) else "array",
         "tag": cut(str(context.get("tag"))),
         "got": GOT[type(value)],
-        "expected": EXPECTED.get(fault["type"]) or " and ".join(listed.replace(" or ", ", ").rsplit(", ", 1)),
+        "expected": _expected(fault) or _listed(listed.replace(" or ", ", ").split(", ")),
         "number": "decimal" if isinstance(bound, float) else "integer",
         "bound": f"{bound:g}" if isinstance(bound, float) else bound,
     }
+
+
+def _expected(fault: ErrorDetails) -> str | None:
+    either = EITHER.get(str(fault["loc"][-1])) if fault["type"] in ("list_type", "model_type") else None
+    return either or EXPECTED.get(fault["type"])
+
+
+def _listed(values: Sequence[str]) -> str:
+    *others, last = values
+    return f"{', '.join(others)}{',' * (len(others) > 1)} and {last}" if others else last
 
 
 def _shown(value: object) -> str:

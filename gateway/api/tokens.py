@@ -6,20 +6,19 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.answer import json_response
 from gateway.api.body import read_request
-from gateway.api.conversation import messages
+from gateway.api.conversation import conversation
+from gateway.api.messages import Messages
 from gateway.api.models import Models
-from gateway.api.protocol import Messages, Wire
-from gateway.chat.conversation import Conversation
+from gateway.api.protocol import ConversationFields
+from gateway.api.wire import Wire, json_response
 from gateway.errors import InvalidRequest
 
 
-class TokenizeRequest(Wire):
+class TokenizeRequest(ConversationFields):
     """Either of the two: a conversation, as a chat completion of it would be prompted, or a text as it is."""
 
-    model: str
-    messages: Messages | None = None
+    messages: Messages = Field([])
     text: str | None = None
 
 
@@ -50,13 +49,13 @@ class Tokens:
     async def tokenize(self, request: Request) -> Response:
         wanted = await read_request(request, TokenizeRequest, self._max_body_bytes)
         offer = self._models.find(wanted.model)
-        if (wanted.messages is None) == (wanted.text is None):
+        if bool(wanted.messages) == (wanted.text is not None):
             raise InvalidRequest("Expected either 'messages' or 'text'.", param="messages")
         model = await offer.chat()
         if wanted.text is not None:
             token_ids = await model.tokenize_text(wanted.text)
         else:
-            token_ids = await model.tokenize(Conversation(messages(wanted.messages or [])))
+            token_ids = await model.tokenize(conversation(wanted))
         length = model.context_length
         return json_response(Tokenized(tokens=token_ids, count=len(token_ids), context_length=length))
 

@@ -62,13 +62,15 @@ class ToolCall:
 @dataclass(frozen=True, slots=True)
 class Message:
     """No parts at all is a message without content, such as an assistant's that only calls tools.
-    `tool_call_id` is that of the call which a tool's message answers."""
+    `tool_call_id` is that of the call which a tool's message answers, `reasoning` what the assistant thought
+    before it said this."""
 
     role: Role
     content: tuple[TextPart | ImagePart | VideoPart, ...]
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str = ""
 
     @property
     def images(self) -> tuple[ImagePart, ...]:

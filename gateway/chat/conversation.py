@@ -31,11 +31,12 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class JsonReply:
-    """The reply is to be JSON: an object, or what `schema` says. `param` is the schema's path in the
-    request, for errors."""
+    """The reply is to be JSON: an object, or what `schema` says; not what goes on with a message that is
+    begun. `param` is the schema's path in the request and `name` what the client calls it, for errors."""
 
     schema: Mapping[str, Any] | None
     param: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,15 @@ class Turn:
     """A conversation, ready for the model to reply.
 
     `opens`: the prompt ends where a new message of the assistant's begins, not inside of one. `thinks`: the
-    reply begins with reasoning. `grammar` is what the reply must follow (SamplingParams.grammar), or None.
-    `tools_left_out`: they did not fit, so the model was told of none.
+    prompt ends inside of reasoning, with which the reply begins. `tools` are those that the model was told
+    of, and `use` is theirs, None where there are none. `grammar` is what the reply must follow
+    (SamplingParams.grammar), or None. `tools_left_out`: they did not fit, so the model was told of none.
     """
 
     prompt: Prompt
     opens: bool
     thinks: bool = False
+    tools: tuple[Tool, ...] = ()
+    use: ToolUse | None = None
     grammar: str | None = None
     tools_left_out: bool = False

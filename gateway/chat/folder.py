@@ -1,4 +1,4 @@
-"""The JSON files of a tokenizer folder."""
+"""The files of a tokenizer folder."""
 
 import json
 from pathlib import Path
@@ -19,3 +19,21 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise PackageError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def read_template(folder: Path) -> tuple[Path, str]:
+    """The file that holds the template, newest custom first, and the template."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        try:
+            return path, path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PackageError(f"{path}: expected text: {error}") from error
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        source = read_json(folder / name).get("chat_template")
+        if isinstance(source, str):
+            return folder / name, source
+    raise PackageError(
+        f"{folder}: expected chat_template.jinja, or chat_template in chat_template.json or "
+        "tokenizer_config.json"
+    )

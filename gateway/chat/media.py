@@ -68,12 +68,19 @@ VIDEO = Kind(
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """Of one picture or video: bytes of the file, `timeout_s` and `max_redirects` of a whole download."""
+    """Of one picture or video: bytes of the file, `timeout_s` and `max_redirects` of a whole download, from
+    when it is asked for. Of all that one request downloads: `max_downloads` at a time, `max_total_bytes`."""
 
     max_image_bytes: int
     max_video_bytes: int
     timeout_s: float
     max_redirects: int = 3
+    max_downloads: int = 8
+
+    @property
+    def max_total_bytes(self) -> int:
+        """Two of the largest files; what is inline counts as the body of the request."""
+        return 2 * max(self.max_image_bytes, self.max_video_bytes)
 
     def max_bytes(self, kind: Kind) -> int:
         return self.max_video_bytes if kind is VIDEO else self.max_image_bytes
@@ -89,6 +96,24 @@ def inline_frames(link: Link) -> tuple[Link, ...]:
     if len(frames) > MAX_LISTED:
         raise InvalidVideo(f"The video has more than {MAX_LISTED} frames.")
     return tuple(Link(f"data:image/jpeg;base64,{frame}", link.param) for frame in frames)
+
+
+class Downloads:
+    """Those of one request, which share a number of connections and of bytes."""
+
+    def __init__(self, limits: MediaLimits) -> None:
+        self.turn = asyncio.Semaphore(limits.max_downloads)
+        self._limits = limits
+        self._num_bytes = 0
+
+    def count(self, num_bytes: int, kind: Kind) -> None:
+        """Raises the kind of InvalidRequest that `kind` names, when there are too many."""
+        self._num_bytes += num_bytes
+        if self._num_bytes > self._limits.max_total_bytes:
+            raise kind.lost(
+                "The pictures and videos of this request are too large: together, "
+                f"{self._limits.max_total_bytes} bytes may be downloaded."
+            )
 
 
 class MediaFetcher:
@@ -108,7 +133,11 @@ class MediaFetcher:
         self._connect = connect or self._http
         self._tls = httpx.create_ssl_context(trust_env=False)
 
-    async def fetch(self, link: Link, kind: Kind) -> bytes:
+    def downloads(self) -> Downloads:
+        """For `fetch`, one for each request."""
+        return Downloads(self._limits)
+
+    async def fetch(self, link: Link, kind: Kind, downloads: Downloads) -> bytes:
         """The file, not looked at. Raises InvalidRequest and the kinds of it that `kind` names."""
         # Half a surrogate pair would be in the way of every error message.
         url = link.url.strip().encode(errors="replace").decode()
@@ -117,7 +146,7 @@ class MediaFetcher:
             case "data":
                 return await asyncio.to_thread(self._inline, rest, link.param, kind)
             case "http" | "https":
-                return await self._download(url, kind)
+                return await self._download(url, kind, downloads)
             case _:
                 raise _unexpected(link.param, kind, f"'{cut(url)}'")
 
@@ -142,12 +171,12 @@ class MediaFetcher:
         except (binascii.Error, ValueError) as error:
             raise InvalidRequest(f"Invalid base64 {kind.noun}_url.", code="invalid_base64") from error
 
-    async def _download(self, url: str, kind: Kind) -> bytes:
+    async def _download(self, url: str, kind: Kind, downloads: Downloads) -> bytes:
         shown = cut(url, 200)
         failed = f"Failed to download {kind.noun} from {shown}"
         try:
-            async with asyncio.timeout(self._limits.timeout_s):
-                return await self._get(url, kind, failed, shown)
+            async with asyncio.timeout(self._limits.timeout_s), downloads.turn:
+                return await self._get(url, kind, downloads, failed, shown)
         except TimeoutError as error:
             raise kind.lost(f"Timeout while downloading {shown}.") from error
         except NoPublicAddress as error:
@@ -155,7 +184,7 @@ class MediaFetcher:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last of names like xn--
             raise kind.lost(f"{failed}.") from error
 
-    async def _get(self, url: str, kind: Kind, failed: str, shown: str) -> bytes:
+    async def _get(self, url: str, kind: Kind, downloads: Downloads, failed: str, shown: str) -> bytes:
         client = httpx.AsyncClient(
             transport=PublicTransport(self._connect(), self._resolve, self._allow_private),
             timeout=None,  # of the whole download, not of its steps
@@ -177,16 +206,17 @@ class MediaFetcher:
                     if response.next_request is None:
                         if response.status_code != 200:
                             raise kind.lost(f"{failed}: upstream status code {response.status_code}.")
-                        return await self._read(response, kind, shown)
+                        return await self._read(response, kind, downloads, shown)
                 request = response.next_request
         raise kind.lost(f"{failed}: more than {self._limits.max_redirects} redirects.")
 
-    async def _read(self, response: httpx.Response, kind: Kind, shown: str) -> bytes:
+    async def _read(self, response: httpx.Response, kind: Kind, downloads: Downloads, shown: str) -> bytes:
         file = bytearray()
         async for piece in response.aiter_raw():
             file += piece
             if len(file) > self._limits.max_bytes(kind):
                 raise self._too_large(f"The {kind.noun} at {shown}", kind)
+            downloads.count(len(piece), kind)
         return bytes(file)
 
     def _http(self) -> httpx.AsyncBaseTransport:

@@ -4,19 +4,24 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
+from gateway.chat.characters import Characters
 from gateway.chat.content import ImagePart, Link, VideoPart
 from gateway.chat.conversation import Conversation, Turn
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.logprobs import LogprobReader
 from gateway.chat.media import MediaFetcher
 from gateway.chat.pictures import PictureReader
-from gateway.chat.reply import Delta, ReplyReader, Usage
+from gateway.chat.reply import Delta, FinishReason, ReplyReader, Usage
+from gateway.chat.segments import END_OF_THINK, THINK, Form
+from gateway.chat.tagged_calls import kinds_of
 from gateway.chat.template import ChatTemplate
 from gateway.chat.tokenizer import Tokenizer
-from gateway.chat.writer import Draft, PromptWriter, invalid
-from gateway.engine.prompt import Output, Prompt
+from gateway.chat.turns import TurnDraft, TurnWriter
+from gateway.chat.writer import PromptWriter, invalid
+from gateway.engine.prompt import Output
 from gateway.errors import ContextLengthExceeded, EngineFailure, cut
 from gateway.vision.encoder import VisionEncoder
 from gateway.vision.spec import VisionSpec
@@ -50,14 +55,17 @@ class ChatModel:
         self.context_length = context_length
         self.image_reach = image_reach
         self.defaults = defaults
-        self.shows_tool_calls = template.shows_tool_calls
-        """Whether prompts hold the tool calls of earlier turns, which not every chat template writes."""
+        self.takes_tools = template.takes_tools
+        """Whether it can be told of tools, which a chat template may refuse."""
+        self.thinks = template.thinks
+        """Whether it may reason before it replies."""
         self._tokenizer = tokenizer
-        self._opening, self._lead = tokenizer.encode(template.opening), template.lead
+        self._dialect, self._lead = template.dialect, template.lead
         self._encoder = encoder
         self._pictures = PictureReader(encoder, media, max_pixels) if encoder else None
         self._threads = ThreadPoolExecutor(MAX_TEXTS, "texts")
         self._writer = PromptWriter(name, tokenizer, template, encoder, context_length, image_reach)
+        self._turns = TurnWriter(self._writer, template, tokenizer, context_length)
         self.max_images = self._writer.most(ImagePart("", ""))
         self.max_videos = self._writer.most(VideoPart(Link("", ""), "", Pace()))
         self.max_video_frames = encoder.spec.video.max_frames if encoder and encoder.spec.video else 0
@@ -81,18 +89,21 @@ class ChatModel:
 
     async def prepare(self, conversation: Conversation) -> Turn:
         """Raises InvalidRequest and its kinds. What cannot fit is refused before anything is downloaded."""
-        draft = await self._in_thread(self._writer.draft, conversation.messages)
-        prompt = await self._finish(draft)
-        opens = prompt.token_ids[-len(self._opening) :].tolist() == self._opening
-        return Turn(prompt, opens)
+        drafted = await self._in_thread(self._turns.draft, conversation)
+        return await self._finish(drafted)
+
+    async def prepare_text(self, written: str | Sequence[int]) -> Turn:
+        """A text as it is, in which special tokens are parsed, or its token ids, to be gone on with. Raises
+        InvalidRequest for an id without a token and for a text that does not fit, with the param `prompt`."""
+        return Turn(await self._in_thread(self._writer.text, written), opens=False)
 
     async def tokenize(self, conversation: Conversation) -> list[int]:
         """The token ids of the prompt that `prepare` makes, and raises what it raises; pictures are fetched
         only where their number of tokens depends on them."""
-        draft = await self._in_thread(self._writer.draft, conversation.messages)
-        token_ids = self._writer.token_ids(draft)
+        drafted = await self._in_thread(self._turns.draft, conversation)
+        token_ids = self._writer.token_ids(drafted.draft)
         if token_ids is None:
-            token_ids = (await self._finish(draft)).token_ids.tolist()
+            token_ids = (await self._finish(drafted)).prompt.token_ids.tolist()
         return token_ids
 
     async def tokenize_text(self, text: str) -> list[int]:
@@ -112,31 +123,52 @@ class ChatModel:
     ) -> AsyncGenerator[Delta]:
         """What the client is shown of `outputs`, which are closed (and so cancelled) in every case: when a
         stop string is complete, when the reader of the deltas goes away, and at the end."""
-        reader = ReplyReader(self._tokenizer, stop, self._lead if turn.opens else "")
+        reader = self._reader(turn, stop)
         logprobs = LogprobReader(self._tokenizer)
         last = None
         async with aclosing(outputs):
             async for output in outputs:
                 if output.token_id is not None and output.logprobs:
                     logprobs.push(output.token_id, output.logprobs, start=reader.num_read)
-                text = "" if output.token_id is None else reader.push(output.token_id)
-                if output.finish_reason is not None and not reader.stopped:
-                    text += reader.finish()
+                delta = reader.push(output.token_id, ended=output.finish_reason is not None)
                 reason = "stop" if reader.stopped else output.finish_reason
                 if reason is not None:
-                    usage = Usage(turn.prompt.num_tokens, output.num_completion_tokens, output.cached_tokens)
-                    rest = logprobs.release(reader.num_out) if reader.stopped else logprobs.release_all()
-                    last = Delta(text, finish_reason=reason, usage=usage, logprobs=rest)
+                    called = reason == "stop" and reader.num_calls > 0 and not reader.stopped
+                    told = logprobs.release(reader.num_out) if reader.stopped else logprobs.release_all()
+                    usage = Usage(
+                        turn.prompt.num_tokens,
+                        output.num_completion_tokens,
+                        output.cached_tokens,
+                        reader.num_reasoning_tokens,
+                    )
+                    final: FinishReason = "tool_calls" if called else reason
+                    last = replace(delta, finish_reason=final, usage=usage, logprobs=told)
                     break
-                if text:
-                    yield Delta(text, logprobs=logprobs.release(reader.num_out))
+                if delta != Delta():
+                    yield replace(delta, logprobs=logprobs.release(reader.num_out))
         if last is None:
             raise EngineFailure("The generation ended without a finish reason.")
         yield last
 
-    async def _finish(self, draft: Draft) -> Prompt:
-        visuals = await self._pictures.read(draft.parts) if self._pictures else []
-        return await self._in_thread(self._writer.finish, draft, visuals)
+    def _reader(self, turn: Turn, stop: Sequence[str]) -> ReplyReader:
+        use = turn.use if turn.use and turn.use.allowed else None
+        markers = self._tokenizer.special_in("".join(self._dialect.markers)) if use else {}
+        form = Form(
+            thinks=turn.thinks,
+            may_think=turn.opens and not turn.thinks,
+            dialect=self._dialect if use else None,
+            names=frozenset(use.allowed) if use else frozenset(),
+            kinds=kinds_of(turn.tools),
+            parallel=use is None or use.parallel,
+            hidden=tuple(markers.values()),
+        )
+        shown = markers | (self._tokenizer.special_in(THINK + END_OF_THINK) if turn.opens else {})
+        lead = self._lead if turn.opens else ""
+        return ReplyReader(Characters(self._tokenizer, lead, shown), form, stop)
+
+    async def _finish(self, drafted: TurnDraft) -> Turn:
+        visuals = await self._pictures.read(drafted.draft.parts) if self._pictures else []
+        return await self._in_thread(self._turns.finish, drafted, visuals)
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))

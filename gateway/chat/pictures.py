@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from PIL import Image
 
 from gateway.chat.content import ImagePart, Link, VideoPart
-from gateway.chat.media import IMAGE, VIDEO, Kind, MediaFetcher, inline_frames
-from gateway.errors import InvalidRequest
+from gateway.chat.media import IMAGE, VIDEO, Downloads, Kind, MediaFetcher, inline_frames
+from gateway.errors import InvalidRequest, StillPicture
 from gateway.vision.encoder import VisionEncoder, Visual
 from gateway.vision.image import open_image
 from gateway.vision.spec import VisionSpec
@@ -37,10 +37,14 @@ class PictureReader:
     async def read(self, parts: Sequence[ImagePart | VideoPart]) -> list[Visual]:
         """In the order of `parts`; what is there several times is read once. Raises InvalidRequest and its
         kinds, for the first that fails."""
+        downloads = self._media.downloads()
         turn = asyncio.Lock()  # a request has one of them in line at a time, so that requests alternate
 
         async def visual(part: ImagePart | VideoPart) -> Visual:
-            work = await (self._image(part) if isinstance(part, ImagePart) else self._video(part))
+            if isinstance(part, ImagePart):
+                work = await self._image(part, downloads)
+            else:
+                work = await self._video(part, downloads)
             async with turn:
                 return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -54,30 +58,33 @@ class PictureReader:
             raise _first(failed) from None
         return [tasks[part.key].result() for part in parts]
 
-    async def _image(self, part: ImagePart) -> Work:
-        file = await self._fetch(part, IMAGE)
+    async def _image(self, part: ImagePart, downloads: Downloads) -> Work:
+        file = await self._fetch(part, IMAGE, downloads)
         return lambda: self._encoder.prepare(self._opened(part, file))
 
-    async def _video(self, part: VideoPart) -> Work:
+    async def _video(self, part: VideoPart, downloads: Downloads) -> Work:
         if isinstance(part.source, tuple):
-            return await self._frames(part.source, part)
+            return await self._frames(part.source, part, downloads)
         link = part.source
         with _named(link.param):
             frames = inline_frames(link)
         if frames:
-            return await self._frames(frames, part)
-        file = await self._fetch(link, VIDEO)
+            return await self._frames(frames, part, downloads)
+        file = await self._fetch(link, VIDEO, downloads)
 
         def work() -> Visual:
             with _named(link.param):
-                video = open_video(
-                    file, lambda number, rate: self._encoder.sample(number, rate, part.pace), self._limits
-                )
+                try:
+                    video = open_video(
+                        file, lambda number, rate: self._encoder.sample(number, rate, part.pace), self._limits
+                    )
+                except StillPicture as error:
+                    raise StillPicture(error.message, param=f"{part.param}.type") from error
             return self._encoder.prepare_video(video)
 
         return work
 
-    async def _frames(self, links: Sequence[Link], part: VideoPart) -> Work:
+    async def _frames(self, links: Sequence[Link], part: VideoPart, downloads: Downloads) -> Work:
         """Only those are fetched that are taken."""
         spec = self._encoder.spec.video
         assert spec is not None
@@ -86,7 +93,7 @@ class PictureReader:
             self._limits.check_duration(len(links) / rate)
         chosen = spread(len(links), part.pace.num_taken(len(links), spec.max_frames))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._fetch(links[place], IMAGE)) for place in chosen]
+            tasks = [group.create_task(self._fetch(links[place], IMAGE, downloads)) for place in chosen]
 
         def work() -> Visual:
             frames = []
@@ -97,9 +104,9 @@ class PictureReader:
 
         return work
 
-    async def _fetch(self, link: Link, kind: Kind) -> bytes:
+    async def _fetch(self, link: Link, kind: Kind, downloads: Downloads) -> bytes:
         with _named(link.param):
-            return await self._media.fetch(link, kind)
+            return await self._media.fetch(link, kind, downloads)
 
     def _opened(self, link: Link, file: bytes) -> Image.Image:
         with _named(link.param):

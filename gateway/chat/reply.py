@@ -1,37 +1,27 @@
-"""Token ids -> text, as they come: whole characters only, and never a part of a stop string."""
+"""Token ids -> what a client is shown of a reply, as they come."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from gateway.chat.characters import Characters
 from gateway.chat.logprobs import ShownLogprobs
-from gateway.chat.tokenizer import Tokenizer
+from gateway.chat.segments import CallDelta as CallDelta
+from gateway.chat.segments import Form, Segment, Segments
+from gateway.chat.stop import StopStrings
 
 FinishReason = Literal["stop", "length", "tool_calls"]
-
-_UNFINISHED = "\ufffd"
-# A character has at most four bytes, so at most three bytes can still be waiting for their last one.
-_MAX_UNFINISHED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counted from token ids; `cached_tokens` of the prompt were not computed again."""
+    """Counted from token ids; `cached_tokens` of the prompt were not computed again, `reasoning_tokens` of
+    the completion are reasoning, with the marker that ends it."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallDelta:
-    """A piece of the tool call number `index`. `id` and `name` are there in its first piece only; the
-    `arguments` of all pieces together are JSON, unless the model made a mistake or was stopped."""
-
-    index: int
-    arguments: str = ""
-    id: str | None = None
-    name: str | None = None
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,79 +39,67 @@ class Delta:
 
 
 class ReplyReader:
-    """Reads one reply. What `push` and `finish` return, put together, is the decoded text up to the stop
-    string that completes first (none of which is empty); special tokens are not part of it, nor is `lead`
-    where the text begins with it."""
+    """Reads one reply: content, up to the stop string in it that completes first, reasoning, and calls of
+    tools. Neither of these is searched for stop strings."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], lead: str = "") -> None:
-        self._tokenizer = tokenizer
-        self._stop = tuple(stop)
-        self._lead = lead
-        # Decoding starts at `_window`, whose first `_num_context` ids were shown before and only give context
-        # (some tokenizers drop the blank in front of the first word); of its text, `_num_shown` are out.
-        self._window: list[int] = []
-        self._num_context = 0
-        self._num_shown = 0
-        self._held = ""
-        self.num_out = 0  # characters returned so far
-        self.stopped = False
+    def __init__(self, characters: Characters, form: Form, stop: Sequence[str]) -> None:
+        self._characters = characters
+        self._segments = Segments(form)
+        self._stop = StopStrings(stop)
+        self.num_read = 0
+        """Letters that are certain, those held back included."""
+        self.num_out = 0
+        """Letters that were passed on, or that turned out not to be shown, such as markers."""
+        self.num_reasoning_tokens = 0
 
     @property
-    def num_read(self) -> int:
-        """Characters that are certain, those held back included."""
-        return self.num_out + len(self._held)
+    def stopped(self) -> bool:
+        """By a stop string."""
+        return self._stop.stopped
 
-    def push(self, token_id: int) -> str:
-        """The text that has become certain; empty while a character or a stop string may be under way."""
-        self._window.append(token_id)
-        text = self._tokenizer.decode(self._window)
-        whole = _whole(text)
-        new = whole[self._num_shown :]
-        self._num_shown = len(whole)
-        if whole == text:
-            self._window = self._window[self._num_context :]
-            self._num_context = len(self._window)
-            self._num_shown = len(self._tokenizer.decode(self._window))
-        while new and self._lead:
-            as_led = new[0] == self._lead[0]
-            self._lead, new = (self._lead[1:], new[1:]) if as_led else ("", new)
-        return self._release(new, holding=True)
+    @property
+    def num_calls(self) -> int:
+        """That have all of their arguments."""
+        return self._segments.num_complete
 
-    def finish(self) -> str:
-        """What was held back; bytes that never became a character are U+FFFD."""
-        new = self._tokenizer.decode(self._window)[self._num_shown :]
-        self._window, self._num_context, self._num_shown = [], 0, 0
-        return self._release(new, holding=False)
+    def push(self, token_id: int | None, ended: bool = False) -> Delta:
+        """What has become certain by one more token, or by the end of the reply."""
+        self.num_reasoning_tokens += token_id is not None and self._segments.reasons
+        text = "" if token_id is None else self._characters.push(token_id)
+        text += self._characters.finish() if ended else ""
+        self.num_read += len(text)
+        segments = self._segments.push(text)
+        return self._delta(segments + (self._segments.finish() if ended else []), ended)
 
-    def _release(self, new: str, holding: bool) -> str:
-        if self.stopped:
-            return ""
-        text = self._held + new
-        matches = [(place + len(stop), place) for stop in self._stop if (place := text.find(stop)) >= 0]
-        if matches:
-            self.stopped = True
-            end = min(matches)[1]
-        else:
-            end = len(text) - (self._num_begun(text) if holding else 0)
-            self._held = text[end:]
-        self.num_out += end
-        return text[:end]
+    def _delta(self, segments: Sequence[Segment], ended: bool) -> Delta:
+        texts, reasoning, calls = [], [], []
+        for segment in segments:
+            if self.stopped:
+                break
+            if segment.text:
+                texts.append(self._stop.push(segment.text))
+                self.num_out += len(texts[-1])
+                continue
+            texts.append(self._flush())
+            self.num_out += segment.size
+            reasoning.append(segment.reasoning)
+            calls += [segment.call] if segment.call else []
+        if ended:
+            texts.append(self._flush())
+        return Delta("".join(texts), "".join(reasoning), _joined(calls))
 
-    def _num_begun(self, text: str) -> int:
-        """Length of the longest end of `text` that is the beginning of a stop string."""
-        return max(
-            (
-                length
-                for stop in self._stop
-                for length in range(1, min(len(stop), len(text) + 1))
-                if text.endswith(stop[:length])
-            ),
-            default=0,
-        )
+    def _flush(self) -> str:
+        text = self._stop.flush()
+        self.num_out += len(text)
+        return text
 
 
-def _whole(text: str) -> str:
-    """Without the end that later bytes may still turn into a character."""
-    for _ in range(_MAX_UNFINISHED):
-        text = text.removesuffix(_UNFINISHED)
-    return text
+def _joined(calls: Sequence[CallDelta]) -> tuple[CallDelta, ...]:
+    """The pieces of one call as one."""
+    joined: list[CallDelta] = []
+    for call in calls:
+        if joined and joined[-1].index == call.index:
+            first = joined.pop()
+            call = replace(first, arguments=first.arguments + call.arguments)
+        joined.append(call)
+    return tuple(joined)

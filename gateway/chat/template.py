@@ -16,17 +16,61 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backends.base import PackageError
-from gateway.chat.content import ImagePart, Message, TextPart, ToolCall, VideoPart
-from gateway.chat.folder import read_json
+from gateway.chat.content import ImagePart, Message, TextPart, ToolCall
+from gateway.chat.conversation import Tool
+from gateway.chat.dialect import dialect_of
+from gateway.chat.folder import read_template
+from gateway.chat.segments import THINK
+from gateway.chat.template_values import Said, each_string, message_value, tool_value
+from gateway.chat.tool_text import apart, with_tools_as_text
 from gateway.errors import InvalidRequest
 
 TEMPLATES = Path(__file__).with_name("templates")
 
 log = logging.getLogger(__name__)
 
+# What a template writes of these tells what it knows of tools.
+_TOOL = Tool("probe_tool")
+_QUESTION = Message("user", (TextPart("?"),))
+_CALL = (
+    _QUESTION,
+    Message("assistant", (), tool_calls=(ToolCall("first_call", "first", '{"probe": 1}'),)),
+    Message("tool", (TextPart("done"),), tool_call_id="first_call"),
+)
+_CALLS = (
+    _QUESTION,
+    replace(_CALL[1], tool_calls=(*_CALL[1].tool_calls, ToolCall("second_call", "second", '{"probe": 2}'))),
+    *_CALL[2:],
+    Message("tool", (TextPart("done"),), tool_call_id="second_call"),
+)
+
 # Stands where the last message ends, so that what the template writes after it can be cut off. The blank at
 # its end tells a template that keeps the text as it is from one that strips it.
 _CUT = "<END-OF-LAST-MESSAGE> "
+
+
+# What the template is given by us; a client's variables go by other names.
+_OURS = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
+
+MAX_PRODUCT = 10_000_000
+"""Letters of a text, or items of a list, that a template makes by multiplication."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """A product must not be larger than the machine: 'a' * 10 ** 10."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(
+        self, context: jinja2.runtime.Context, operator: str, left: object, right: object
+    ) -> object:
+        sizes = [len(side) for side in (left, right) if isinstance(side, str | list | tuple)]
+        times = [side for side in (left, right) if isinstance(side, int)]
+        if operator == "**" and isinstance(right, int) and abs(right) > 1000:
+            raise jinja2.TemplateRuntimeError("a power above 1000")
+        if sizes and times and sizes[0] * times[0] > MAX_PRODUCT:
+            raise jinja2.TemplateRuntimeError(f"a product of more than {MAX_PRODUCT}")
+        return super().call_binop(context, operator, left, right)
 
 
 class ChatTemplate:
@@ -34,7 +78,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, variables: Mapping[str, str]) -> None:
         """Raises jinja2.TemplateSyntaxError."""
-        environment = ImmutableSandboxedEnvironment(
+        environment = _Environment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.filters["tojson"] = _tojson
@@ -42,8 +86,16 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _strftime_now
         self._template = environment.from_string(source)
         self._variables = dict(variables)
+        self._reserved = frozenset({*_OURS, *variables, *environment.globals})
         self._takes_strings = self._reads_strings()
-        self.shows_tool_calls = self._writes_tool_calls()
+        self._knows_tools = self._one_call_each = False
+        self._knows_tools = self._writes_tools()
+        self._one_call_each = not self._writes(_CALLS, "first", "second", "done")
+        self.dialect = dialect_of(self._probed(_CALL))
+        """How the model was taught to call tools."""
+        self.takes_tools = self._writes((_QUESTION,), _TOOL.name, tools=(_TOOL,))
+        self.thinks = THINK in source or "enable_thinking" in source
+        """Whether it knows of reasoning."""
         self.opening, self.lead = self._opens()
         """What is written to open a reply; and what blanks stand between that and the text of an earlier
         reply, which in a new one the model writes itself."""
@@ -51,7 +103,7 @@ class ChatTemplate:
     @classmethod
     def load(cls, folder: Path, variables: Mapping[str, str]) -> "ChatTemplate":
         """Raises PackageError naming the file."""
-        path, source = _source(folder)
+        path, source = read_template(folder)
         try:
             return cls(source, variables)
         except jinja2.TemplateSyntaxError as error:
@@ -93,70 +145,91 @@ class ChatTemplate:
         except InvalidRequest:
             return False
 
-    def render(self, messages: Sequence[Message], plain: Callable[[str], str] = str) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        plain: Callable[[str], str] = str,
+        tools: Sequence[Tool] = (),
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
         """The conversation up to where the model goes on: behind the opening of a new assistant message, or,
         if the last message is the assistant's and says something, right behind its text. `plain` is applied
-        to every string of the messages, so that only the template itself writes special tokens and markers.
-        Raises InvalidRequest with the template's own words when it refuses the messages."""
+        to every string of the messages, the tools and the client's `variables`, so that only the template
+        itself writes special tokens and markers. Tools that the template does not know of, and calls and
+        results, are written as text.
+
+        Raises InvalidRequest with the template's own words when it refuses the messages.
+        """
+        if reserved := self._reserved & set(variables or {}):
+            raise InvalidRequest(
+                f"Invalid 'chat_template_kwargs'. '{min(reserved)}' is not the client's to set.",
+                param="chat_template_kwargs",
+                code="invalid_value",
+            )
         *before, last = messages
-        if last.role != "assistant" or last.tool_calls:
-            return self._render([self._message(message) for message in messages], plain, opens_reply=True)
-        if not last.text.strip():
-            return self._render([self._message(message) for message in before], plain, opens_reply=True)
+        if opens_reply(messages):
+            told = before if last.role == "assistant" and not last.tool_calls else messages
+            return self._render(told, plain, tools, variables)
         marked = replace(last, content=(TextPart(last.text + _CUT),))
-        text = self._render(
-            [self._message(message) for message in (*before, marked)], plain, opens_reply=False
-        )
+        text = self._render((*before, marked), plain, tools, variables, opens_reply=False)
         place = text.rfind(_CUT.strip())
         if place < 0:
             raise InvalidRequest("The model's chat template leaves out the last message.", param="messages")
         return text[:place] if text.startswith(_CUT, place) else text[:place].rstrip()
 
     def _render(
-        self, messages: Sequence[Mapping[str, Any]], plain: Callable[[str], str], opens_reply: bool
+        self,
+        messages: Sequence[Message],
+        plain: Callable[[str], str] = str,
+        tools: Sequence[Tool] = (),
+        variables: Mapping[str, Any] | None = None,
+        opens_reply: bool = True,
     ) -> str:
+        told = apart(messages) if self._one_call_each else messages
         try:
-            return self._template.render(
-                messages=_each_string(messages, plain),
-                tools=None,
-                add_generation_prompt=opens_reply,
-                **self._variables,
+            return self._written(
+                [each_string(message_value(each, self._as_text(each)), plain) for each in told],
+                [each_string(tool_value(tool), plain) for tool in tools],
+                each_string(variables or {}, plain),
+                opens_reply,
             )
         except Exception as error:  # a template is a program, and all of Python's errors can come of it
             raise InvalidRequest(
                 f"The model's chat template refuses these messages: {error}", param="messages"
             ) from error
 
-    def _message(self, message: Message) -> dict[str, Any]:
-        # "developer" is OpenAI's later name for the same role; templates know the old one.
-        role = "system" if message.role == "developer" else message.role
-        as_text = self._takes_strings and not (message.images or message.videos)
-        content = message.text if as_text else [_part(part) for part in message.content]
-        # Templates ask whether these are there at all, so what is not said is no key.
-        said = {
-            "name": message.name,
-            "tool_call_id": message.tool_call_id,
-            "tool_calls": [_tool_call(call) for call in message.tool_calls] or None,
-        }
-        return {"role": role, "content": content} | {
-            key: value for key, value in said.items() if value is not None
-        }
+    def _written(
+        self, messages: Sequence[Said], tools: Sequence[Said], variables: Said, opens_reply: bool
+    ) -> str:
+        if not self._knows_tools:
+            messages = with_tools_as_text(messages, tools)
+            if not self._takes_strings:
+                messages = [_in_parts(message) for message in messages]
+        return self._template.render(
+            messages=messages,
+            tools=(tools or None) if self._knows_tools else None,
+            add_generation_prompt=opens_reply,
+            **{**self._variables, **variables},
+        )
+
+    def _as_text(self, message: Message) -> bool:
+        return self._takes_strings and not (message.images or message.videos)
 
     def _reads_strings(self) -> bool:
         """Some templates of vision models only know content as a list of parts, and silently show nothing of
         a string; to all others a string is the most usual content there is."""
         probe = {"role": "user", "content": "probe"}
         try:
-            return "probe" in self._render([probe], str, opens_reply=False)
-        except InvalidRequest:
+            return "probe" in self._template.render(messages=[probe], tools=None, **self._variables)
+        except Exception:
             return True
 
     def _opens(self) -> tuple[str, str]:
-        question, reply = Message("user", (TextPart("?"),)), Message("assistant", (TextPart("probe"),))
+        reply = Message("assistant", (TextPart("probe"),))
         try:
-            asked = self._render([self._message(question)], str, opens_reply=False)
-            opened = self._render([self._message(question)], str, opens_reply=True)
-            told = self._render([self._message(each) for each in (question, reply)], str, opens_reply=False)
+            asked = self._render([_QUESTION], opens_reply=False)
+            opened = self._render([_QUESTION])
+            told = self._render([_QUESTION, reply], opens_reply=False)
         except InvalidRequest:
             return "", ""
         lead = told.removeprefix(opened).partition("probe")[0]
@@ -164,68 +237,33 @@ class ChatTemplate:
             return "", ""
         return opened.removeprefix(asked), lead
 
-    def _writes_tool_calls(self) -> bool:
-        probe = Message("assistant", (), tool_calls=(ToolCall("0", "probe", "{}"),))
-        question = Message("user", (TextPart("?"),))
+    def _writes_tools(self) -> bool:
+        """Whether the template itself writes tools, calls and results."""
+        self._knows_tools = True
+        return self._writes((_QUESTION,), _TOOL.name, tools=(_TOOL,)) and self._writes(_CALL, "first", "done")
+
+    def _writes(self, messages: Sequence[Message], *words: str, tools: Sequence[Tool] = ()) -> bool:
+        text = self._probed(messages, tools)
+        return all(word in text for word in words)
+
+    def _probed(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         try:
-            return "probe" in self.render([question, probe])
+            return self._render(messages, tools=tools)
         except InvalidRequest:
-            return False
+            return ""
 
 
-def _source(folder: Path) -> tuple[Path, str]:
-    """The file that holds the template, newest custom first, and the template."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        try:
-            return path, path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PackageError(f"{path}: expected text: {error}") from error
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        source = read_json(folder / name).get("chat_template")
-        if isinstance(source, str):
-            return folder / name, source
-    raise PackageError(
-        f"{folder}: expected chat_template.jinja, or chat_template in chat_template.json or "
-        "tokenizer_config.json"
+def opens_reply(messages: Sequence[Message]) -> bool:
+    """Whether the reply is a new message; else it goes on with the last one."""
+    last = messages[-1]
+    return last.role != "assistant" or bool(last.tool_calls) or not last.text.strip()
+
+
+def _in_parts(message: Said) -> Said:
+    content = message["content"]
+    return (
+        {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
     )
-
-
-def _part(part: TextPart | ImagePart | VideoPart) -> dict[str, str]:
-    match part:
-        case ImagePart():
-            return {"type": "image"}
-        case VideoPart():
-            return {"type": "video"}
-        case TextPart():
-            return {"type": "text", "text": part.text}
-
-
-def _tool_call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": _arguments(call.arguments)}
-    return {"id": call.id, "type": "function", "function": function}
-
-
-def _arguments(written: str) -> dict[str, Any] | str:
-    """An object where it is one, as templates expect; else what is written."""
-    try:
-        value = json.loads(written)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError):
-        return written
-    return value if isinstance(value, dict) else written
-
-
-def _each_string(value: object, change: Callable[[str], str]) -> object:
-    """The same JSON with every string in it changed, names included."""
-    match value:
-        case str():
-            return change(value)
-        case Mapping():
-            return {change(str(key)): _each_string(each, change) for key, each in value.items()}
-        case Sequence():
-            return [_each_string(each, change) for each in value]
-    return value
 
 
 def _raise_exception(message: str) -> NoReturn:

@@ -110,6 +110,14 @@ class Tokenizer:
             return self._tokenizer.id_to_token(token_id) or ""
         return data.decode(errors="replace")
 
+    def special_in(self, text: str) -> dict[int, str]:
+        """The special tokens that a text spells, by their ids."""
+        return {
+            token_id: token.content
+            for token_id, token in self._added.items()
+            if token.special and token.content in text
+        }
+
     def token_id(self, token: str) -> int | None:
         """The id of exactly this token, if there is one."""
         return self._tokenizer.token_to_id(token)

@@ -1,19 +1,22 @@
 """Messages -> a prompt of one model: its template, its tokens, its placeholders, and whether they fit."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from backends.base import PackageError
 from gateway.chat.content import ImagePart, Link, Message, TextPart, VideoPart
+from gateway.chat.conversation import Tool
 from gateway.chat.expand import expand, lay_out, repeat, spans
 from gateway.chat.shown import Shown
 from gateway.chat.template import ChatTemplate
 from gateway.chat.tokenizer import Tokenizer
+from gateway.chat.tool_text import END_OF_RESULT, RESULT
 from gateway.engine.prompt import Prompt
-from gateway.errors import ContextLengthExceeded, InvalidRequest
+from gateway.errors import ContextLengthExceeded, InvalidRequest, cut
 from gateway.vision.encoder import VisionEncoder, Visual
 from gateway.vision.layout import Layout
 from gateway.vision.positions import text_positions
@@ -23,11 +26,12 @@ from gateway.vision.spec import VisionSpec
 @dataclass(frozen=True, slots=True)
 class Draft:
     """Messages whose pictures and videos are not there yet: the rendered text, cut at the markers of `parts`,
-    and the tokens it would be if each of them took as few as it can."""
+    and the tokens it would be if each of them took as few as it can; `num_tokens` counts all of these."""
 
     pieces: tuple[str, ...]
     parts: tuple[ImagePart | VideoPart, ...]
     token_ids: list[int]
+    num_tokens: int
 
 
 class PromptWriter:
@@ -57,18 +61,28 @@ class PromptWriter:
         self._marker = re.compile("|".join(map(re.escape, sorted(self._markers, key=len, reverse=True))))
         self._placeholders = frozenset(self._placeholder(each.placeholder) for each in seen)
         # What no message may write. A tokenizer need not call its placeholder a special token.
-        self._ours = (*self._markers, *(each.placeholder for each in seen))
+        self._ours = (*self._markers, *(each.placeholder for each in seen), *template.dialect.markers)
+        self._ours += (RESULT, END_OF_RESULT)
 
-    def draft(self, messages: Sequence[Message]) -> Draft:
+    def draft(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        variables: Mapping[str, Any] | None = None,
+        hint: str = "",
+    ) -> Draft:
         """Raises InvalidRequest, also when the messages do not fit however small their pictures and videos
-        turn out."""
+        turn out; `hint` is a sentence for that case."""
         for index, message in enumerate(messages):
             self._check(message, f"messages[{index}]")
-        text = self._template.render(messages, lambda text: self._tokenizer.plain(text, *self._ours))
+        text = self._template.render(messages, self._plain, tools, variables)
         markers = self._marker.findall(text) if self._markers else []
         pieces = tuple(self._marker.split(text)) if self._markers else (text,)
         parts = self._in_order(messages, markers)
-        return Draft(pieces, parts, self._encode(pieces, parts, [self._smallest(part) for part in parts]))
+        layouts = [self._smallest(part) for part in parts]
+        token_ids = self._encode(pieces, parts, layouts, hint)
+        num_more = sum(layout.num_tokens - len(layout.tiles) for layout in layouts)
+        return Draft(pieces, parts, token_ids, len(token_ids) + num_more)
 
     def finish(self, draft: Draft, visuals: Sequence[Visual]) -> Prompt:
         """The prompt, once the draft's parts are there. Raises InvalidRequest where it does not fit after
@@ -90,6 +104,22 @@ class PromptWriter:
             return None
         return repeat(draft.token_ids, self._placeholders, self._encoder.smallest.tiles * len(draft.parts))
 
+    def text(self, written: str | Sequence[int]) -> Prompt:
+        """Of a text as it is, in which special tokens are parsed, or of its token ids. Raises InvalidRequest
+        for an id without a token and for a text that does not fit, with the param `prompt`."""
+        least = self._tokenizer.least(written) if isinstance(written, str) else len(written)
+        if least >= self._context_length:
+            raise self._too_long(least, at_least=isinstance(written, str))
+        token_ids = self._tokenizer.encode(written) if isinstance(written, str) else list(written)
+        for place, token_id in enumerate(token_ids):
+            if not self._tokenizer.has(token_id):
+                raise invalid("prompt", f"{cut(str(token_id))} (at {place}) is no token of '{self._name}'.")
+        if not token_ids:
+            raise invalid("prompt", "Expected at least one token.")
+        if len(token_ids) >= self._context_length:
+            raise self._too_long(len(token_ids))
+        return Prompt(np.array(token_ids, np.int64), text_positions(len(token_ids)), ())
+
     def most(self, part: ImagePart | VideoPart) -> int:
         """The most pictures, or videos, that a message with a word beside them can hold, each as small as it
         can be."""
@@ -102,6 +132,14 @@ class PromptWriter:
                 continue
             return number
         return 0
+
+    def _too_long(self, num_tokens: int, at_least: bool = False) -> ContextLengthExceeded:
+        error = ContextLengthExceeded(self._context_length, num_tokens, at_least=at_least)
+        error.param = "prompt"
+        return error
+
+    def _plain(self, text: str) -> str:
+        return self._tokenizer.plain(text, *self._ours)
 
     def _placeholder(self, token: str) -> int:
         token_id = self._tokenizer.token_id(token)
@@ -142,6 +180,7 @@ class PromptWriter:
         pieces: Sequence[str],
         parts: Sequence[ImagePart | VideoPart],
         layouts: Sequence[Layout],
+        hint: str = "",
     ) -> list[int]:
         """The tokens, with one placeholder for each tile. Raises InvalidRequest where they do not fit."""
         text = lay_out(pieces, layouts)
@@ -150,7 +189,9 @@ class PromptWriter:
         least = self._tokenizer.least(text)
         shown = Shown.of(parts, layouts)
         if least >= self._context_length:  # so that a text of megabytes is not made into tokens to no avail
-            raise ContextLengthExceeded(self._context_length, least, num_image, shown.nouns, at_least=True)
+            raise ContextLengthExceeded(
+                self._context_length, least, num_image, shown.nouns, hint, at_least=True
+            )
         token_ids = self._tokenizer.encode(text)
         num_found = sum(token_id in self._placeholders for token_id in token_ids)
         if num_found != num_tiles:  # as where letters without a token become <unk>, MobileVLM's placeholder
@@ -163,9 +204,8 @@ class PromptWriter:
         if num_text + num_image >= self._context_length:
             num_words = self._num_words(layouts)
             room = self._context_length - 1 - (num_text - sum(num_words))
-            raise ContextLengthExceeded(
-                self._context_length, num_text, num_image, shown.nouns, shown.how_many_fit(room, num_words)
-            )
+            fitting = shown.how_many_fit(room, num_words) + hint
+            raise ContextLengthExceeded(self._context_length, num_text, num_image, shown.nouns, fitting)
         ends = self._ends(token_ids, layouts)
         num_reached = sum(end <= self._image_reach for end in ends)
         if num_reached < len(ends):

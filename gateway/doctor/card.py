@@ -1,23 +1,29 @@
 """Does the card answer, does it keep what it is given, and how far away is it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
+from typing import Any
 
-from backends.axcl.measure import bandwidth, copies_agree, round_trip_ms
-from backends.axcl.monitor import UNKNOWN, told_by_library, told_by_tool
-from backends.axcl.rt import Runtime, import_axcl
+from backends.axcl.codes import SUCCESS
+from backends.axcl.measure import bandwidth, copies_agree, round_trip_ms, row_copy_ms
+from backends.axcl.monitor import UNKNOWN, Vitals, told_by_library, told_by_tool
+from backends.axcl.rt import MALLOC_HUGE_FIRST, Runtime, import_axcl
 from backends.base import DeviceError
 from backends.emulator import Emulator
 from gateway.doctor.finding import Finding, Number, failed, fine, skipped, warning
 from gateway.doctor.patient import Patient
+from gateway.doctor.software import binding_version, release
 
 MB = 10**6
-SIZES = (64 << 10, 1 << 20, 16 << 20)
+SIZES = (64 << 10, 1 << 20, 64 << 20)
 COPY_BYTES = 1 << 20
 SLOW_ROUND_TRIP_MS = 0.6  # published: 0.1 to 0.2 tuned, 0.3 to 0.5 untuned (cm3588-ax650n-pcie-tuning)
 SLOW_LINK = 200 * MB  # bytes/s; a PCIe Gen2 lane carries 500 MB/s at most
 HOT_C = 90.0  # the hardware resets itself at 120 °C
 LEAST_FREE_SHARE = 0.9
 LEAK_BYTES = 1 << 20
+TRIAL_BYTES = 4096
+NEAR_BYTES = 64 << 20  # what the count of our own allocations may be off, and others may have taken
 
 FREE_CMM = (
     "If no program uses the card, one that died has left it: axcl-smi reboot gives it back. "
@@ -34,7 +40,7 @@ def binding(patient: Patient) -> Finding:
         patient.axcl = import_axcl()
     except DeviceError as reason:
         return failed(
-            reason.detail, "Install the wheel that matches axclhost into the environment of axgate."
+            reason.detail, "See `versions` and `libraries`; axgate needs it in its own environment."
         )
     return fine("pyAXCL and its libraries can be imported")
 
@@ -62,12 +68,34 @@ def log_written(patient: Patient) -> Finding:
     )
 
 
+def state(patient: Patient, runtime: Runtime) -> Vitals:
+    """From the library, or from axcl-smi where it cannot tell."""
+    vitals = told_by_library(runtime.properties())
+    if vitals == UNKNOWN and patient.orders.device == "card":
+        return told_by_tool(runtime.device_id, patient.orders.smi)
+    return vitals
+
+
+def releases(patient: Patient) -> Finding:
+    """Of the library, of what runs on the card, and of the binding: all come out of one release."""
+    found = {
+        "library": patient.runtime.library_version,
+        "firmware": state(patient, patient.runtime).firmware,
+        "pyaxcl": None if patient.orders.device == "emulator" else binding_version(patient.machine),
+    }
+    told = ", ".join(f"{name} {version or 'unknown'}" for name, version in found.items())
+    if len({release(version) for version in found.values() if version}) > 1:
+        cure = "Install axclhost with its firmware, and pyAXCL, of one release, then cut the power once."
+        return warning(f"{told}: they differ", cure, **found)
+    return fine(told, **found)
+
+
 def memory(patient: Patient) -> Finding:
     started_s = perf_counter()
-    vitals = told_by_library(patient.runtime.properties())
+    vitals = state(patient, patient.runtime)
     patient.cmm_free_bytes = vitals.cmm_free_bytes
     if vitals.cmm_bytes is None or vitals.cmm_free_bytes is None:
-        return skipped("this version of pyAXCL cannot tell the card's memory (3.10 can)")
+        return skipped("neither pyAXCL (3.10 can) nor axcl-smi tells the card's memory")
     seconds = perf_counter() - started_s
     told = (
         f"{vitals.cmm_free_bytes >> 20} of {vitals.cmm_bytes >> 20} MiB of CMM free, asked in {seconds:.1f} s"
@@ -84,9 +112,9 @@ def memory(patient: Patient) -> Finding:
 
 
 def temperature(patient: Patient) -> Finding:
-    vitals = told_by_library(patient.runtime.properties())
+    vitals = state(patient, patient.runtime)
     if vitals.temperature_c is None:
-        return skipped("this version of pyAXCL cannot tell the temperature (3.10 can)")
+        return skipped("neither pyAXCL (3.10 can) nor axcl-smi tells the temperature")
     told = f"{vitals.temperature_c:.0f} °C, NPU {vitals.npu_load:.0%}, CPU {vitals.cpu_load:.0%}"
     numbers = {
         "temperature_c": vitals.temperature_c,
@@ -109,12 +137,13 @@ def copies(patient: Patient) -> Finding:
 
 
 def round_trip(patient: Patient) -> Finding:
-    ms = round_trip_ms(patient.runtime)
-    told = f"{ms:.3f} ms for a copy of next to nothing"
-    if ms > SLOW_ROUND_TRIP_MS:
-        cure = "See `governor` and `link`: every layer of every token waits for one."
-        return warning(f"{told}; 0.1 to 0.5 ms is usual", cure, ms=round(ms, 4))
-    return fine(told, ms=round(ms, 4))
+    ms, row_ms = round_trip_ms(patient.runtime), row_copy_ms(patient.runtime)
+    told = f"{ms:.3f} ms for a copy of next to nothing to the card, {row_ms:.3f} ms for one of a row on it"
+    numbers = {"ms": round(ms, 4), "row_ms": round(row_ms, 4)}
+    if max(ms, row_ms) > SLOW_ROUND_TRIP_MS:
+        cure = "See `governor`, `interrupts` and `link`: every layer of every token waits for one."
+        return warning(f"{told}; 0.1 to 0.5 ms is usual", cure, **numbers)
+    return fine(told, **numbers)
 
 
 def rates(patient: Patient) -> Finding:
@@ -148,7 +177,12 @@ def smi(patient: Patient) -> Finding:
     assert vitals.cmm_bytes is not None
     assert vitals.cmm_free_bytes is not None
     told = f"{tool.name} tells {vitals.temperature_c:.0f} °C, {vitals.cmm_free_bytes >> 20} MiB of CMM free"
-    return fine(told, temperature_c=vitals.temperature_c, cmm_free_bytes=vitals.cmm_free_bytes)
+    numbers = {"temperature_c": vitals.temperature_c, "cmm_free_bytes": vitals.cmm_free_bytes}
+    ours = patient.runtime.free_bytes
+    if ours is not None and abs(ours - vitals.cmm_free_bytes) > NEAR_BYTES:
+        found = f"{told}, by our own count {ours >> 20} MiB"
+        return warning(found, f"Something else takes memory of the card. {FREE_CMM}", **numbers)
+    return fine(told, **numbers)
 
 
 def given_back(patient: Patient) -> Finding:
@@ -158,9 +192,47 @@ def given_back(patient: Patient) -> Finding:
         return fine("closed in order")
     runtime = Runtime(patient.axcl, patient.orders.device_index)
     patient.undo.callback(runtime.close)
-    left = told_by_library(runtime.properties()).cmm_free_bytes
+    left = state(patient, runtime).cmm_free_bytes
     patient.undo.close()
-    if left is None or left >= patient.cmm_free_bytes - LEAK_BYTES:
+    if left is None:
+        return fine("closed in order")
+    if left >= patient.cmm_free_bytes - LEAK_BYTES:
         return fine("closed in order; all memory is back")
     lost = patient.cmm_free_bytes - left
     return warning(f"{lost >> 20} MiB of CMM did not come back", FREE_CMM, lost_bytes=lost)
+
+
+def binding_kept(patient: Patient) -> Finding:
+    """Two things that no card was asked so far, and that axgate does not rely on: whether asking for the
+    card's state unbinds a thread, as the library's source says, and whether `set_device` binds another one.
+    Made on a card that was opened for it alone."""
+    runtime, rt = Runtime(patient.axcl, patient.orders.device_index), patient.axcl.rt
+    patient.undo.callback(runtime.close)
+    kept: bool | None = None
+    if hasattr(rt, "get_device_properties"):
+        rt.get_device_properties(runtime.device_id)
+        kept = _may_allocate(rt)
+        runtime.properties()  # binds this thread again
+    with ThreadPoolExecutor(1) as other:
+        before = other.submit(_may_allocate, rt).result()
+        other.submit(rt.set_device, runtime.device_id).result()
+        after = other.submit(_may_allocate, rt).result()
+    still = _may_allocate(rt)
+    patient.undo.close()
+    numbers = {"kept_by_properties": kept, "unbound_may_allocate": before, "bound_by_set_device": after}
+    asked = {None: "cannot be done", True: "leaves a thread its context", False: "takes it from a thread"}
+    told = (
+        f"asking for the card's state {asked[kept]}; a thread without a context may "
+        f"{'' if before else 'not '}allocate, and may {'' if after else 'not '}after set_device"
+    )
+    if not still:
+        return failed(f"{told}; the first thread lost its own meanwhile", REBOOT, **numbers)
+    return fine(told, **numbers)
+
+
+def _may_allocate(rt: Any) -> bool:  # noqa: ANN401 - pyAXCL has no types
+    """Past the `Runtime`, which belongs to one thread."""
+    address, ret = rt.malloc(TRIAL_BYTES, MALLOC_HUGE_FIRST)
+    if ret == SUCCESS:
+        rt.free(address)
+    return bool(ret == SUCCESS)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.doctor import bus, card, running, software, system
+from gateway.doctor import bus, card, running, software, speech, stress, system
 from gateway.doctor.finding import Finding
 from gateway.doctor.machine import Machine
 from gateway.doctor.patient import Patient
@@ -63,6 +63,7 @@ CHECKS = (
     _host("sleep", "the host does not go to sleep, and has not", system.sleep),
     _host("cma", "the kernel has memory for DMA", system.cma),
     _host("governor", "the CPUs run at full speed", system.governor),
+    _host("interrupts", "the card's interrupts come to a fast CPU", system.interrupts, "card"),
     _host("kernel_log", "the driver has not given a card up", bus.kernel_log),
     Check("pyaxcl", "pyAXCL can be imported", card.binding, CALL_S),
     Check(
@@ -73,6 +74,7 @@ CHECKS = (
         ("pyaxcl",),
     ),
     _card("log", "the library took the JSON text", card.log_written, LOOK_S, card_only=True),
+    _card("releases", "library, firmware and pyAXCL are of one release", card.releases),
     _card("memory", "the card's memory is free", card.memory),
     _card("temperature", "the card is not hot", card.temperature),
     _card(
@@ -81,16 +83,58 @@ CHECKS = (
         card.copies,
         COPY_S,
     ),
-    _card("round_trip", "how long the shortest call takes", card.round_trip, COPY_S),
+    _card("round_trip", "how long the shortest calls take", card.round_trip, COPY_S),
     _card("bandwidth", "how fast copies are, in three sizes", card.rates, COPY_S),
-    _card("smi", "axcl-smi tells of the card beside this process", card.smi, card_only=True),
+    _card(
+        "smi",
+        "axcl-smi tells of the card beside this process, and counts as it does",
+        card.smi,
+        card_only=True,
+    ),
     _model("package", "the model's files are complete, and it fits", running.package, LOOK_S, "open"),
     _model("execute", "one layer runs on zeros", running.one_execute, COPY_S, "package"),
     _model("load", "all of it loads", running.load, LOAD_S, "execute"),
     _model("self_test", "which ways of writing K/V rows agree", running.self_test, LOAD_S, "load"),
     _model("generate", "a chunk and some tokens, timed", running.generate, LOAD_S, "self_test"),
+    _model(
+        "same_tokens",
+        "those ways give the same tokens in the long run",
+        speech.same_tokens,
+        LOAD_S,
+        "generate",
+    ),
     _model("vision", "the vision graph runs on a black picture", running.vision, LOAD_S, "load"),
+    _model(
+        "encoder",
+        "its features reach the model, and the order of colours is known",
+        speech.encoder,
+        LOAD_S,
+        "vision",
+    ),
+    _model(
+        "answer",
+        "a fixed question is answered, and not with the same word again and again",
+        speech.answer,
+        LOAD_S,
+        "generate",
+    ),
     _card("give_back", "all is closed in order, and the card's memory is back", card.given_back, COPY_S),
+    _card("binding", "what becomes of a thread's context, which is not relied on", card.binding_kept, COPY_S),
+    _card("kills", "processes may be killed at their work on the card", stress.kills, LOAD_S),
+    _card("fill", "the card's memory may be filled, and comes back", stress.fill, LOAD_S),
 )
 
-MODEL_CHECKS = frozenset({"package", "execute", "load", "self_test", "generate", "vision"})
+MODEL_CHECKS = frozenset(
+    {
+        "package",
+        "execute",
+        "load",
+        "self_test",
+        "generate",
+        "same_tokens",
+        "vision",
+        "encoder",
+        "answer",
+    }
+)
+STRESS_CHECKS = frozenset({"kills", "fill"})

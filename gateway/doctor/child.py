@@ -13,7 +13,7 @@ from time import perf_counter
 
 from backends.axcl.cures import Host, cures
 from backends.base import DeviceError, PackageError
-from gateway.doctor.checks import CHECKS, MODEL_CHECKS, Check
+from gateway.doctor.checks import CHECKS, MODEL_CHECKS, STRESS_CHECKS, Check
 from gateway.doctor.finding import Finding, failed, skipped
 from gateway.doctor.messages import Begun, Done
 from gateway.doctor.patient import Orders, Patient
@@ -48,6 +48,8 @@ def _reason_to_skip(check: Check, orders: Orders, broken: set[str]) -> Finding |
         return skipped(f"`{missing[0]}` found nothing to go on")
     if check.name in MODEL_CHECKS and orders.model is None:
         return skipped("no model was given (--model DIR)")
+    if check.name in STRESS_CHECKS and not orders.stress:
+        return skipped("made with --stress only")
     return None
 
 

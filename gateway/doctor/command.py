@@ -30,6 +30,8 @@ def doctor_arguments(parser: ArgumentParser) -> None:
     add("--device", choices=["card", "emulator"], default="card", help=about)
     add("--device-index", type=int, default=0, metavar="N", help="which card, counted from 0")
     add("--model", type=Path, metavar="DIR", help="package to load, test, and run for a few tokens")
+    about = "also kill processes at their work on the card and fill its memory, which may upset its driver"
+    add("--stress", action="store_true", help=about)
     add("--json", action="store_true", help="print one JSON object instead of lines")
     about = "where the report goes (default: axgate-doctor-DATE-TIME.md here)"
     add("--report", type=Path, metavar="FILE", help=about)
@@ -37,8 +39,8 @@ def doctor_arguments(parser: ArgumentParser) -> None:
 
 
 def doctor(options: Namespace) -> int:
-    """`options`: device, device_index, model, json, report. The exit status: 0, or 1 where a check failed.
-    Raises OSError where the report cannot be written."""
+    """`options`: device, device_index, model, stress, json, report. The exit status: 0, or 1 where a check
+    failed. Raises OSError where the report cannot be written."""
     console = Console(highlight=False)
     with ExitStack() as undo:
         orders = Orders(
@@ -47,6 +49,7 @@ def doctor(options: Namespace) -> int:
             device_index=options.device_index,
             model=options.model or _brought_along(options.device, undo),
             smi=TOOL,
+            stress=options.stress,
         )
         examination = examine(orders, lambda each: None if options.json else console.print(_line(each)))
     report = told(examination, orders, Names.here())

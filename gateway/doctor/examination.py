@@ -2,15 +2,12 @@
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from tempfile import TemporaryFile
-from typing import IO
 
+from gateway.aside import aside
 from gateway.doctor.checks import CHECKS, Check
 from gateway.doctor.finding import Finding, failed, skipped
 from gateway.doctor.messages import Begun, Done
@@ -18,7 +15,6 @@ from gateway.doctor.patient import Orders
 
 CHILD = "gateway.doctor.child"
 START_S = 60.0
-END_S = 5.0
 MAX_SAID = 8192  # bytes of what the card's libraries print
 STUCK = (
     "The call never came back and was ended from outside. If it hangs again: axcl-smi reboot, then "
@@ -52,38 +48,13 @@ def examine(orders: Orders, told: Callable[[Checked], None], max_wait_s: float =
     """`told` gets each check as soon as it is made. None takes longer than its deadline and `max_wait_s`."""
     checked = []
     with TemporaryFile() as printed:
-        with _started(orders, printed) as (connection, process):
+        with aside(CHILD, orders, printed) as (connection, process):
             for each in _follow(connection, process, max_wait_s):
                 checked.append(each)
                 told(each)
         printed.seek(0)
         said = printed.read()[-MAX_SAID:].decode(errors="replace").strip()
     return Examination(tuple(checked), said)
-
-
-@contextmanager
-def _started(orders: Orders, printed: IO[bytes]) -> Iterator[tuple[Connection, subprocess.Popen[bytes]]]:
-    connection, theirs = Pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-m", CHILD, str(theirs.fileno())],
-        pass_fds=[theirs.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=printed,
-        stderr=printed,
-    )
-    theirs.close()
-    try:
-        with suppress(BrokenPipeError):
-            connection.send(orders)
-        yield connection, process
-    finally:
-        connection.close()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
-        process.kill()
-        # One that sleeps in the driver cannot be ended by anybody; it is left behind.
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
 
 
 def _follow(connection: Connection, process: subprocess.Popen[bytes], max_wait_s: float) -> Iterator[Checked]:

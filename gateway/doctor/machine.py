@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.axcl.cures import DEVICE, VENDOR, Host
-from backends.axcl.installed import library_folder
-from backends.axcl.rt import log_file
+from backends.axcl.installed import library_folder, log_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,22 +6,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backends.axcl.decoder import AxclDecoder
+from backends.axcl.graph import AxclGraph
+from backends.axcl.layers import KvWrite
 from backends.axcl.package import Package
 from backends.axcl.rt import Runtime
 from gateway.doctor.machine import Machine
+from gateway.vision.registry import AnyEncoder
 
 DeviceKind = Literal["card", "emulator"]
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What shall be examined. Without `model`, nothing is run on the NPU. `smi` is the path of axcl-smi."""
+    """What shall be examined. Without `model`, nothing is run on the NPU. `smi` is the path of axcl-smi. With
+    `stress`, processes are killed at their work, and the card's memory is filled."""
 
     machine: Machine
     device: DeviceKind
     device_index: int
     model: Path | None
     smi: Path
+    stress: bool = False
 
 
 class Patient:
@@ -31,10 +36,15 @@ class Patient:
     runtime: Runtime
     package: Package
     decoder: AxclDecoder
+    layer_ms: float
+    agreeing: tuple[KvWrite, ...]
+    """Ways of writing K/V rows that the self-test found equal, the vendor's first."""
+    graph: AxclGraph
 
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
         self.undo = ExitStack()
+        self.encoder: AnyEncoder | None = None
         self.cmm_free_bytes: int | None = None  # before anything was loaded; None where nobody can tell
 
     @property

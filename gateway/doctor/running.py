@@ -1,6 +1,6 @@
 """A model on the card: loaded, tested, and run for a few tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from time import perf_counter
 from typing import TypeVar
@@ -13,8 +13,8 @@ from backends.axcl.layers import KvWrite
 from backends.axcl.measure import execute
 from backends.axcl.package import open_package
 from backends.axcl.selftest import choose_kv_write
-from backends.base import Chunk
-from gateway.doctor.finding import Finding, failed, fine, skipped, warning
+from backends.base import Chunk, Hidden, KVCache, TensorSpec
+from gateway.doctor.finding import Finding, Number, failed, fine, skipped, warning
 from gateway.doctor.patient import Patient
 
 T = TypeVar("T")
@@ -41,9 +41,13 @@ def package(patient: Patient) -> Finding:
 def one_execute(patient: Patient) -> Finding:
     """One layer alone, one token of zeros."""
     done = execute(patient.runtime, patient.package.layers[0])
-    tensors = ", ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in done.group.inputs)
-    told = f"{done.ms:.3f} ms for a layer; {done.num_groups} groups, the first takes {tensors}"
-    numbers = {"ms": round(done.ms, 4), "num_groups": done.num_groups}
+    patient.layer_ms = done.ms
+    first = done.groups[0]
+    told = f"{done.ms:.3f} ms for a layer; {len(done.groups)} groups, the first takes {_told(first.inputs)}"
+    numbers: dict[str, Number | list[Number]] = {
+        "ms": round(done.ms, 4),
+        "groups": [f"{_told(group.inputs)} → {_told(group.outputs)}" for group in done.groups],
+    }
     if not done.finite:
         return failed(f"{told}; zeros give values that are not finite", GARBAGE, **numbers)
     return fine(told, **numbers)
@@ -66,6 +70,7 @@ def self_test(patient: Patient) -> Finding:
     """Raises DeviceError where even the vendor's way gives no numbers."""
     trials = choose_kv_write(patient.decoder)
     told = ", ".join(f"{t.kv_write.value} {'agrees' if t.agrees else 'differs'}" for t in trials)
+    patient.agreeing = tuple(t.kv_write for t in trials if t.agrees)
     chosen = patient.decoder.kv_write
     found = f"K/V rows are written the {chosen.value} way ({told})"
     if chosen is not KvWrite.DIRECT:
@@ -79,11 +84,8 @@ def generate(patient: Patient) -> Finding:
     decoder, info = patient.decoder, patient.decoder.info
     cache = decoder.new_cache()
     patient.undo.callback(cache.free)
-    size = decoder.chunk_size(0, max(1, info.prefill_chunk))
-    places = np.arange(size)
-    embeds = decoder.embed(places * 31 % info.vocab_size)
-    chunk = Chunk(embeds, np.tile(places.astype(np.uint32), (3, 1)), NO_ROWS, ())
-    prefill_s, hidden = _timed(lambda: decoder.prefill(cache, chunk))
+    prefill_s, hidden = _timed(lambda: prefilled(decoder, cache))
+    size = cache.length
     logits, steps_s = decoder.logits(hidden), []
     for _ in range(min(NUM_TOKENS, info.context_length - size)):
         if not np.isfinite(logits).all() or logits.max() == logits.min():
@@ -92,14 +94,24 @@ def generate(patient: Patient) -> Finding:
         started_s = perf_counter()
         logits = decoder.logits(decoder.decode(cache, token_id, cache.length))
         steps_s.append(perf_counter() - started_s)
-    token_ms = median(steps_s) * 1000
+    token_ms, layers_ms = median(steps_s) * 1000, info.num_layers * patient.layer_ms
     return fine(
         f"a chunk of {size} in {prefill_s * 1000:.1f} ms, "
-        f"a token in {token_ms:.1f} ms ({1000 / token_ms:.1f}/s)",
+        f"a token in {token_ms:.1f} ms ({1000 / token_ms:.1f}/s), {info.num_layers} times a layer alone is "
+        f"{layers_ms:.1f} ms",
         chunk=size,
         prefill_ms=round(prefill_s * 1000, 2),
         token_ms=round(token_ms, 3),
+        layers_ms=round(layers_ms, 3),
     )
+
+
+def prefilled(decoder: AxclDecoder, cache: KVCache) -> Hidden:
+    """The first chunk of a prompt that nobody wrote."""
+    size = decoder.chunk_size(0, max(1, decoder.info.prefill_chunk))
+    places = np.arange(size)
+    embeds = decoder.embed(places * 31 % decoder.info.vocab_size)
+    return decoder.prefill(cache, Chunk(embeds, np.tile(places.astype(np.uint32), (3, 1)), NO_ROWS, ()))
 
 
 def vision(patient: Patient) -> Finding:
@@ -107,14 +119,18 @@ def vision(patient: Patient) -> Finding:
     path = patient.package.vision
     if path is None:
         return skipped("this model has no vision graph")
-    graph = AxclGraph(patient.runtime, path)
+    patient.graph = graph = AxclGraph(patient.runtime, path)
     patient.undo.callback(graph.close)
     zeros = {tensor.name: np.zeros(tensor.shape, np.dtype(tensor.dtype)) for tensor in graph.inputs}
     seconds, outputs = _timed(lambda: graph.run(zeros))
-    told = ", ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in graph.inputs + graph.outputs)
+    told = f"{_told(graph.inputs)} → {_told(graph.outputs)}"
     if not all(np.isfinite(array.astype(np.float32)).all() for array in outputs.values()):
         return failed(f"a black picture gives features that are not finite: {told}", GARBAGE)
     return fine(f"a black picture in {seconds * 1000:.1f} ms: {told}", ms=round(seconds * 1000, 2))
+
+
+def _told(tensors: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)
 
 
 def _timed(call: Callable[[], T]) -> tuple[float, T]:

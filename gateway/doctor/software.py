@@ -14,6 +14,8 @@ ELF_MACHINES = {"x86_64": 62, "aarch64": 183, "loongarch64": 258}
 CONFIG = f"{TOOLS}/axcl.json"
 LEAST_DMA_BYTES, DMA_BYTES = 0x100000, 0x400000  # doc_guide_faq.md of AXCL's manual
 REINSTALL = "Reinstall axclhost, and run ldconfig."
+LOGGER = "libaxcl_logger.so"
+"""What pyAXCL opens from V3.10 on, beside the others."""
 
 
 def python(machine: Machine) -> Finding:
@@ -24,18 +26,20 @@ def python(machine: Machine) -> Finding:
 
 def libraries(machine: Machine) -> Finding:
     folder = machine.path(machine.libraries)
-    missing = [name for name in LIBRARIES if not (folder / name).is_file()]
+    newer = _numbers(binding_version(machine) or "") >= (3, 10)
+    wanted = (*LIBRARIES, LOGGER) if newer else LIBRARIES
+    missing = [name for name in wanted if not (folder / name).is_file()]
     if missing:
-        told = f"{machine.libraries} lacks {len(missing)} of {len(LIBRARIES)} libraries, such as {missing[0]}"
+        told = f"{machine.libraries} lacks {len(missing)} of {len(wanted)} libraries, such as {missing[0]}"
         return failed(told, f"{REINSTALL} If they are elsewhere, set AXCL_LIB_PATH to their folder.")
     expected = ELF_MACHINES.get(machine.architecture)
-    for name in LIBRARIES:
+    for name in wanted:
         found = _elf_machine((folder / name).read_bytes()[:20])
         if found is None or expected not in (None, found):
             return failed(
                 f"{name} is no library for {machine.architecture}", "Install axclhost for this machine."
             )
-    return fine(f"all {len(LIBRARIES)} libraries in {machine.libraries}, for {machine.architecture}")
+    return fine(f"all {len(wanted)} libraries in {machine.libraries}, for {machine.architecture}")
 
 
 def _elf_machine(head: bytes) -> int | None:
@@ -47,7 +51,7 @@ def _elf_machine(head: bytes) -> int | None:
 
 def versions(machine: Machine) -> Finding:
     """pyAXCL's version is meant to be that of the libraries."""
-    binding = next((d.version for d in Distribution.discover(name=BINDING, path=list(machine.site))), None)
+    binding = binding_version(machine)
     entry = re.search(
         rf"^Package: {PACKAGE}\n(?:.+\n)*?Version: (\S+)",
         machine.text("/var/lib/dpkg/status") or "",
@@ -59,15 +63,24 @@ def versions(machine: Machine) -> Finding:
     if binding is None:
         cure = "Install the wheel of pyAXCL that matches axclhost into the environment of axgate."
         return warning(told, cure, **numbers)
-    if package is not None and _release(package) != _release(binding):
-        return warning(f"{told}: they differ", f"Install {BINDING} {_release(package)}.", **numbers)
+    if package is not None and release(package) != release(binding):
+        return warning(f"{told}: they differ", f"Install {BINDING} {release(package)}.", **numbers)
     return fine(told, **numbers)
 
 
-def _release(version: str) -> str:
+def binding_version(machine: Machine) -> str | None:
+    """Of pyAXCL; None where it is not installed."""
+    return next((d.version for d in Distribution.discover(name=BINDING, path=list(machine.site))), None)
+
+
+def release(version: str) -> str:
     """V3.10.2_20251126 and 3.10.2-1 are both 3.10.2."""
     found = re.search(r"\d+(\.\d+)+", version)
     return found[0] if found else version
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", release(version))))
 
 
 def dma_buffer(machine: Machine) -> Finding:

@@ -11,11 +11,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from time import monotonic
 
+from backends.axcl.backend import DeviceKind
+from backends.axcl.cures import Host, cures_of_silence
 from gateway.engine import watch
 from gateway.engine.engine import EngineStats, Failed
 from gateway.engine.flight import Flights
 from gateway.engine.health import Fault, State, levels
-from gateway.engine.messages import Cancel, EngineInfo, Place, Results, WorkerConfig, Working
+from gateway.engine.messages import Cancel, EngineInfo, KvChoice, Place, Results, WorkerConfig, Working
 from gateway.engine.process import DeviceFull, WorkerProcess
 from gateway.engine.prompt import Output, Request
 from gateway.engine.watch import Watch
@@ -35,13 +37,16 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
     """For `/health`. num_requests counts all in flight; levels are of health.py; stats are as of the worker's
-    last step."""
+    last step; reserved_bytes of the device are its own while it is loaded, and kv_write is how its K/V rows
+    are written."""
 
     state: State
     num_requests: int
     num_restarts: int
     levels: dict[str, str]
     stats: EngineStats | None
+    reserved_bytes: int | None = None
+    kv_write: KvChoice | None = None
 
 
 class EngineClient:
@@ -66,7 +71,16 @@ class EngineClient:
     @property
     def status(self) -> EngineStatus:
         known = levels(self._state, self._fault, tested=self._config.kv_write is None)
-        return EngineStatus(self._state, len(self._flights), self._num_restarts, known, self._stats)
+        info = self.info if self.loaded else None
+        return EngineStatus(
+            self._state,
+            len(self._flights),
+            self._num_restarts,
+            known,
+            self._stats,
+            None if info is None else info.reserved_bytes,
+            None if info is None else info.kv_choice,
+        )
 
     @property
     def loaded(self) -> bool:
@@ -166,11 +180,12 @@ class EngineClient:
                 self.info = info = await worker.ready
         except TimeoutError:
             worker.kill()
-            raise EngineFailure(f"the model was not loaded within {self._load_timeout_s:.0f} s") from None
+            told = f"the model was not loaded within {self._load_timeout_s:.0f} s"
+            raise EngineFailure(_with_cures(told, config.place.device)) from None
         if worker.gone:  # between its word and this moment
             raise EngineFailure(worker.last_words)
         self._watch.rest()
-        self._watching = asyncio.get_running_loop().create_task(self._end_when_silent(worker))
+        self._watching = asyncio.get_running_loop().create_task(self._end_when_silent(worker, info.device))
         return info
 
     async def _end(self) -> None:
@@ -181,13 +196,13 @@ class EngineClient:
         if self._worker:
             await asyncio.to_thread(self._worker.close)
 
-    async def _end_when_silent(self, worker: WorkerProcess) -> None:
+    async def _end_when_silent(self, worker: WorkerProcess, device: DeviceKind) -> None:
         while not worker.gone:
             await asyncio.sleep(watch.TICK_S)
             if not self._flights.working:
                 self._watch.rest()
             elif reason := self._watch.tick():
-                worker.last_words = reason
+                worker.last_words = _with_cures(reason, device)
                 worker.kill()
                 return
 
@@ -248,6 +263,11 @@ class EngineClient:
             f"The engine has stopped and cannot be started again ({self._fault.reason}); it is still tried."
         )
         return EngineRestarting(message, retry_after_s=max(2.0, self._pause_s))
+
+
+def _with_cures(told: str, device: DeviceKind) -> str:
+    """With what the host shows of why a card does not answer."""
+    return told if device == "emulator" else ". ".join([told, *cures_of_silence(Host.look())])
 
 
 def _shutting_down() -> EngineFailure:

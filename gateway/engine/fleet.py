@@ -16,7 +16,7 @@ from backends.axcl.backend import DeviceKind
 from gateway.engine.client import EngineClient, EngineStatus
 from gateway.engine.messages import EngineInfo, Place
 from gateway.engine.process import DeviceFull
-from gateway.engine.room import Need, NoRoom, Tenant, check_fits, leavers
+from gateway.engine.room import Need, NoRoom, Tenant, leavers, shortage
 from gateway.errors import EngineFailure, GatewayError
 
 log = logging.getLogger(__name__)
@@ -103,11 +103,10 @@ class Fleet:
         async with self._loading:
             await self._load(first)
         for member in others:
-            if self._device_bytes is not None:
-                try:
-                    check_fits(member.least_bytes, self._device_bytes)
-                except NoRoom as reason:
-                    raise _not_loaded(member, reason) from None
+            try:
+                member.need.check(self._device_bytes, self._emulated_bytes)
+            except NoRoom as reason:
+                raise _not_loaded(member, reason) from None
 
     async def fill(self, name: str) -> bool:
         """Load a model where that takes no other's place; what goes wrong is logged. Whether it is loaded."""
@@ -117,7 +116,7 @@ class Fleet:
             if member.client.loaded:
                 return True
             if free_bytes is not None and member.least_bytes > free_bytes:
-                log.warning("no room for the model %s beside the others until it is asked for", name)
+                log.warning("no room yet for %s: %s", name, shortage(member.least_bytes, free_bytes))
                 return False
             try:
                 await self._load(member)
@@ -232,7 +231,8 @@ class Fleet:
         try:
             names = leavers(member.least_bytes, self._free_bytes, self._tenants)
         except NoRoom as reason:
-            raise _not_loaded(member, reason) from None
+            advice = member.need.advice(self._device_bytes, self._emulated_bytes)
+            raise _not_loaded(member, NoRoom(f"{reason}. {advice}")) from None
         if names and member.fault:
             raise member.fault  # nobody makes room for it in vain once more
         return [self._members[name] for name in names]
@@ -278,6 +278,10 @@ class Fleet:
             for each in self._members.values()
             if each.client.loaded
         ]
+
+    @property
+    def _emulated_bytes(self) -> int | None:
+        return self._device_bytes if self._device == "emulator" else None
 
     @property
     def _free_bytes(self) -> int | None:

@@ -1,12 +1,14 @@
 """One completion in flight. No phase is stored: what is computed and what is asked for say it all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from backends.base import Array, Chunk, Decoder
-from gateway.engine.prompt import FinishReason, Output, PromptImage, Request
+from gateway.engine.grammar import Constraint
+from gateway.engine.prompt import FinishReason, Logprobs, Output, PromptImage, Request
 from gateway.engine.sampler import Sampler
 from gateway.engine.session import Session
 from gateway.vision.encoder import Features
@@ -14,24 +16,43 @@ from gateway.vision.encoder import Features
 WorkKind = Literal["encode", "prefill", "decode"]
 
 
-class Generation:
-    """A request, the session it runs in, and what came out of it so far.
+PREFILL_FROM = 4
+"""From so many tokens on, what a grammar dictates is prefilled and not decoded. By the recorded clock, a
+chunk takes as long as 2 to 3 tokens without logits of Qwen3-VL, 4 of SmolVLM-256M, and 4 to 15 of
+InternVL3-1B, the more the longer the conversation."""
 
-    Tokens that were begun elsewhere are computed first, the same way where the answer is to be repeatable to
-    the bit: decoded, as they were there. Others are prefilled, which is faster.
+
+class Generation:
+    """A request, the session it runs in, and what is known of its reply so far: `token_ids`.
+
+    What its grammar dictates is known before it is computed, and needs no logits. Tokens that were begun
+    elsewhere are computed first, the same way where the answer is to be repeatable to the bit: decoded or
+    prefilled, as they were there. Others are prefilled, which is faster.
     """
 
-    def __init__(self, request: Request, session: Session) -> None:
+    def __init__(
+        self, request: Request, session: Session, room: int, constraint: Constraint | None = None
+    ) -> None:
         self.request = request
         self.session = session
-        self.token_ids = list(request.begun)
-        self._prompt = request.prompt
-        if request.begun and not request.sampling.repeatable:
-            self._prompt = request.prompt.followed_by(request.begun)
-        self.keys = request.prompt.keys + tuple(map(request.prompt.reply_key, request.begun))
         self.features: dict[bytes, Features] = {}  # by digest, for pictures not yet prefilled
         self.num_cached = len(session.keys)
-        self._sampler = Sampler(request.sampling, request.prompt.token_ids.tolist(), request.begun)
+        self.token_ids: list[int] = []
+        self.keys = list(request.prompt.keys)
+        self._room = room
+        self._constraint = constraint
+        self._num_told = len(request.begun)
+        self._sampler = Sampler(request.sampling, request.prompt.token_ids.tolist())
+        # Where prefilled runs end, by where they begin. What the grammar begins with is one with the prompt.
+        self._runs: dict[int, int] = {}
+        first, *others = constraint.pieces if constraint else [[], *([one] for one in request.begun)]
+        self._know(first)
+        self._runs = {0: len(self.keys)}
+        for piece in others:
+            self._know(piece)
+        if not request.sampling.repeatable:
+            self._runs = {0: len(self.keys)}
+        self._prompt = request.prompt.followed_by(self.token_ids)  # as far as it may be prefilled
 
     @property
     def id(self) -> str:
@@ -43,8 +64,9 @@ class Generation:
 
     @property
     def num_remaining(self) -> int:
-        """Positions to be prefilled that are not on the device yet."""
-        return max(0, self._prompt.num_tokens - self.num_computed)
+        """Positions to be prefilled, next, that are not on the device yet."""
+        computed = self.num_computed
+        return next((stop - computed for start, stop in self._runs.items() if start <= computed < stop), 0)
 
     @property
     def decoding(self) -> bool:
@@ -53,7 +75,16 @@ class Generation:
     @property
     def caught_up(self) -> bool:
         """Whether all that is known is on the device, so that the next token can be sampled."""
-        return self.num_computed == self.request.prompt.num_tokens + len(self.token_ids)
+        return self.num_computed == len(self.keys)
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why nothing more is to be said, if so."""
+        if self._constraint and self._constraint.over:
+            return "stop"
+        if self.token_ids and self.token_ids[-1] in self.request.sampling.stop_token_ids:
+            return "stop"
+        return "length" if len(self.token_ids) >= self._room else None
 
     @property
     def background(self) -> bool:
@@ -108,18 +139,43 @@ class Generation:
         place = self.num_computed - self.request.prompt.num_tokens
         return self.token_ids[place], self.request.prompt.next_position + place
 
-    def accept(self, logits: Array, context_length: int) -> Output:
-        """Sample a token and say what the outside gets to see of it."""
-        token_id = self._sampler.sample(logits)
-        self.token_ids.append(token_id)
-        finish: FinishReason | None = None
-        if token_id in self.request.sampling.stop_token_ids:
-            finish = "stop"
-        elif len(self.token_ids) >= self.request.sampling.max_tokens or self.num_computed >= context_length:
-            finish = "length"
-        shown = None if finish == "stop" else token_id
-        logprobs = self._sampler.logprobs(logits, token_id) if shown is not None else None
-        return Output(self.id, shown, finish, len(self.token_ids), self.num_cached, logprobs)
+    def accept(self, logits: Array) -> list[Output]:
+        """Sample a token, and say what the outside gets to see of it and of what has to follow it. Raises
+        EngineFailure."""
+        allowed = None
+        if self._constraint:
+            allowed = self._constraint.allowed(self.request.sampling.stop_token_ids)
+            if self._constraint.over:
+                return self.tell()
+        token_id = self._sampler.sample(logits, allowed)
+        piece = [token_id]
+        if self._constraint and token_id not in self.request.sampling.stop_token_ids:
+            piece = self._constraint.accept(token_id)
+        self._know(piece, sampled=1)
+        if len(piece) >= PREFILL_FROM:
+            self._prompt = self.request.prompt.followed_by(self.token_ids)
+        return self.tell(self._sampler.logprobs(logits, token_id))
+
+    def tell(self, logprobs: Logprobs | None = None) -> list[Output]:
+        """What is known and was not told yet; the log probabilities are of its first token."""
+        told, finish = [], self.finish_reason
+        for number, token_id in enumerate(self.token_ids[self._num_told :], start=self._num_told + 1):
+            shown = None if token_id in self.request.sampling.stop_token_ids else token_id
+            last = finish if number == len(self.token_ids) else None
+            found = None if shown is None else logprobs
+            told.append(Output(self.id, shown, last, number, self.num_cached, found))
+        if finish and not told:
+            told.append(Output(self.id, None, finish, len(self.token_ids), self.num_cached))
+        self._num_told = len(self.token_ids)
+        return told
+
+    def _know(self, piece: Sequence[int], *, sampled: int = 0) -> None:
+        """More of the reply, `sampled` tokens of it by the sampler; the rest takes its draws as well."""
+        self._sampler.note(piece[sampled:])
+        if len(piece) >= PREFILL_FROM:
+            self._runs[len(self.keys)] = len(self.keys) + len(piece)
+        self.token_ids += piece
+        self.keys += map(self.request.prompt.reply_key, piece)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ self_test  the checks of what the card computes, at load
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 State = Literal["unloaded", "loading", "ready", "restarting", "broken", "closed"]
+STATES: tuple[State, ...] = get_args(State)
 Level = Literal["worker", "card", "self_test"]
 LEVELS: tuple[Level, ...] = ("worker", "card", "self_test")
 FINE, UNKNOWN, NOT_RUN = "ok", "unknown", "not run"

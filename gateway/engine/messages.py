@@ -4,11 +4,12 @@ To the worker: a WorkerConfig, then Requests, Cancels and at last a Close.
 From it: Ready or Broken, then Working and Results, and Broken where the device fails.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from backends.axcl.backend import DeviceKind
-from backends.axcl.layers import KvWrite
+from backends.axcl.layers import KvWrite, Trial
 from backends.base import DecoderInfo, TensorSpec
 from backends.emulator import ClockKind
 from gateway.engine.engine import EngineStats, Failed
@@ -17,6 +18,9 @@ from gateway.engine.health import Level
 from gateway.engine.prompt import Output
 from gateway.engine.room import Need
 from gateway.logs import LogFormat
+
+KvChoice = dict[str, Any]
+"""How K/V rows are written, `chosen`, and what the self-test found of each way, `trials`; for `/health`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class EngineInfo:
     """What the worker loaded. `vision_input` is None for a model without a vision graph.
 
     need: the device memory that it takes. free_bytes: what was free before; None where nobody can tell.
+    trials: what the self-test found, by which `kv_write` was chosen; none where the settings chose.
     """
 
     decoder: DecoderInfo
@@ -69,11 +74,22 @@ class EngineInfo:
     device: DeviceKind
     need: Need
     free_bytes: int | None
+    trials: tuple[Trial, ...] = field(default=(), compare=False)  # they differ in how long they took
 
     @property
     def reserved_bytes(self) -> int:
-        """Device memory that is its own, also where no KV cache has been needed yet."""
-        return self.need.model_bytes + self.max_sessions * self.decoder.cache_bytes
+        """Device memory that is its own, also where no KV cache has been needed yet: what its worker would
+        take to load it once more, after the one before has died, is always among it."""
+        resident_bytes = self.need.model_bytes + self.max_sessions * self.decoder.cache_bytes
+        return max(resident_bytes, self.need.load_bytes)
+
+    @property
+    def kv_choice(self) -> KvChoice:
+        tried = [
+            {"kv_write": each.kv_write.value, "agrees": each.agrees, "ms": each.ms and round(each.ms, 3)}
+            for each in self.trials
+        ]
+        return {"chosen": self.kv_write.value, "trials": tried}
 
 
 @dataclass(frozen=True, slots=True)

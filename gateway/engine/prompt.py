@@ -131,6 +131,10 @@ class Request:
     identity: Identity = Identity()
     begun: tuple[int, ...] = ()
 
+    def room(self, context_length: int) -> int:
+        """How many tokens the reply can have at most: all but the last stand in the KV cache."""
+        return min(self.sampling.max_tokens, context_length - self.prompt.num_tokens + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Logprobs:
@@ -148,7 +152,8 @@ class Output:
     """One step of a generation, as seen from outside.
 
     token_id is None when the step ended it without a token to show (a stop token is never shown, though it
-    counts in num_completion_tokens). cached_tokens is how much of the prompt was found in the KV cache.
+    counts in num_completion_tokens). A token after which its grammar allows none ends it with "stop", shown.
+    cached_tokens is how much of the prompt was found in the KV cache.
     """
 
     request_id: str

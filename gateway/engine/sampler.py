@@ -16,23 +16,34 @@ class Sampler:
     """Draws for one generation: bias and penalties, temperature, top-k, top-p, min-p, in this order.
 
     With a seed the draws are repeatable; ties in greedy decoding go to the lowest id. `prompt_ids` are for
-    the repetition penalty, and `begun` are tokens that another sampler drew before: this one goes on.
+    the repetition penalty.
     """
 
-    def __init__(
-        self, params: SamplingParams, prompt_ids: Iterable[int] = (), begun: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, params: SamplingParams, prompt_ids: Iterable[int] = ()) -> None:
         self._params = params
         self._random = np.random.default_rng(params.seed)
-        self._random.random(len(begun))  # a token takes one draw
         self._prompt_ids = frozenset(prompt_ids) if params.repetition_penalty != 1 else frozenset()
-        self._generated: Counter[int] = Counter(begun)
+        self._generated: Counter[int] = Counter()
 
-    def sample(self, logits: Array) -> int:
-        """logits: (vocab,) float32; raises EngineFailure where they hold no numbers to choose from."""
+    def note(self, token_ids: Sequence[int]) -> None:
+        """Tokens of the reply that were not drawn here. They take a draw each all the same, so that it does
+        not matter to what follows where a token comes from."""
+        self._random.random(len(token_ids))
+        self._generated.update(token_ids)
+
+    def sample(self, logits: Array, allowed: Array | None = None) -> int:
+        """logits: (vocab,) float32; allowed: (vocab,) bool with any true, None for all. Raises EngineFailure
+        where there are no numbers to choose from."""
         if not np.isfinite(logits.max()):
             raise EngineFailure("The model gave logits that are not finite.")
-        token_id = self._draw(self._adjusted(logits))
+        adjusted = self._adjusted(logits)
+        if allowed is None:
+            token_id = self._draw(adjusted)
+        else:
+            (token_ids,) = allowed.nonzero()
+            if not np.isfinite(adjusted[token_ids].max()):
+                raise EngineFailure("The model excludes all tokens that the grammar of the reply allows.")
+            token_id = int(token_ids[self._draw(adjusted[token_ids])])
         self._generated[token_id] += 1
         return token_id
 

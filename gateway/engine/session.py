@@ -85,19 +85,20 @@ class SessionStore:
         info = self._decoder.info
         mine = [session for session in self._sessions if session.owner == identity.owner]
         matches = {id(session): common_prefix(session.keys, prompt.keys) for session in mine}
+        source = max(mine, key=lambda session: matches[id(session)], default=None)
+        longest = reusable(matches[id(source)], prompt, info) if source else 0
         session = self._same_conversation(identity, mine, matches)
-        if session is not None:
-            length = reusable(matches[id(session)], prompt, info)
-            if not self._resume(session, length):
-                return None
-        else:
-            source = max(mine, key=lambda session: matches[id(session)], default=None)
-            length = reusable(matches[id(source)], prompt, info) if source else 0
-            if not saves_a_chunk(length, prompt.num_tokens, info.prefill_chunk):
-                source, length = None, 0
-            session = self._start(identity, source, length)
-            if session is None:
-                return None
+        length = reusable(matches[id(session)], prompt, info) if session else 0
+        # Of several replies to one prompt, all but the first find their conversation in use, and no other
+        # that may pass for it holds as much of the prompt.
+        if saves_a_chunk(longest - length, prompt.num_tokens - length, info.prefill_chunk):
+            session = self._start(identity, source, longest)
+        elif session is None:
+            session = self._start(identity, None, 0)
+        elif not self._resume(session, length):
+            session = None
+        if session is None:
+            return None
         self._trim()
         session.busy = True
         session.num_prompt = prompt.num_tokens
@@ -242,11 +243,11 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 def reusable(match: int, prompt: Prompt, info: DecoderInfo) -> int:
     """How many matching rows a prompt can build on.
 
-    The last position is always run again, for its logits. And a picture still to come must be prefilled,
-    which does not work behind more than `prefill_history` rows.
+    The last position is always run again, for its logits. And a picture still to come must be prefilled where
+    decode cannot place it, which does not work behind more than `prefill_history` rows.
     """
     length = min(match, prompt.num_tokens - 1)
-    if info.index_rows > 1 and any(image.span.stop > length for image in prompt.images):
+    if info.index_rows > info.decode_rows and any(image.span.stop > length for image in prompt.images):
         length = min(length, info.prefill_history)
     return length
 

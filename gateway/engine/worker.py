@@ -1,8 +1,8 @@
 """The process that owns the device. `python -m gateway.engine.worker FD` talks pickled messages over FD.
 
-It has one thread, and every device call is made by it: between two steps of the engine it looks whether a
-message came in. The device lives in a process of its own because its calls have no time limit and are not
-woken when the card dies; what can be killed can be restarted.
+One thread makes every device call, and between two steps of the engine it looks whether a message came in; a
+second one makes grammars ready. The device lives in a process of its own because its calls have no time limit
+and are not woken when the card dies; what can be killed can be restarted.
 """
 
 import logging
@@ -13,23 +13,24 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 
-from backends.axcl.backend import open_backend
+from backends.axcl.backend import AxclBackend, open_backend
 from backends.axcl.cures import Host, cures
 from backends.axcl.package import Package, open_package
 from backends.axcl.selftest import SelfTestError
-from backends.base import Decoder, DecoderInfo, DeviceError, DeviceMemoryError, Graph, PackageError
+from backends.base import Decoder, DeviceError, DeviceMemoryError, Graph, PackageError
 from gateway.engine.colour_probe import settle_channels
 from gateway.engine.engine import Encoder, Engine, Failed
+from gateway.engine.grammar import Grammars
 from gateway.engine.health import Level
 from gateway.engine.messages import Broken, Cancel, Close, EngineInfo, Ready, Results, WorkerConfig
 from gateway.engine.prompt import Request
 from gateway.engine.pulse import Pulse
-from gateway.engine.room import Need, NoRoom, check_fits, num_sessions
+from gateway.engine.room import Need, NoRoom, num_sessions
 from gateway.engine.session import SessionStore
 from gateway.errors import GatewayError
 from gateway.logs import configure_logging
 from gateway.vision.cache import FeatureCache
-from gateway.vision.registry import Registry, RegistryError
+from gateway.vision.registry import AnyEncoder, Registry, RegistryError
 
 log = logging.getLogger("gateway.engine.worker")  # this module runs as __main__
 
@@ -44,12 +45,12 @@ def main(descriptor: int) -> None:
     # A broken pipe means that the parent is gone, and nobody is left to tell.
     with suppress(EOFError, BrokenPipeError), ExitStack() as undo:
         try:
-            engine, info = _build(config, undo)
+            engine, info = build_engine(config, undo)
             connection.send(Ready(info))
             _serve(connection, engine)
         except (PackageError, RegistryError, DeviceError, NoRoom, ValueError) as reason:
             # Before anything is given back, which may take long, or for ever, on a card that failed.
-            words = ". ".join([str(reason), *cures(reason, Host.look())])
+            words = ". ".join([str(reason), *getattr(reason, "__notes__", ()), *cures(reason, Host.look())])
             connection.send(Broken(words, _level(reason), isinstance(reason, NoRoom | DeviceMemoryError)))
             sys.exit(1)
 
@@ -60,52 +61,80 @@ def _level(reason: Exception) -> Level:
     return "card" if isinstance(reason, DeviceError | NoRoom) else "worker"
 
 
-def _build(config: WorkerConfig, undo: ExitStack) -> tuple[Engine, EngineInfo]:
+def build_engine(config: WorkerConfig, undo: ExitStack) -> tuple[Engine, EngineInfo]:
+    """All that is asked for, loaded; `undo` gives it back. Raises what `main` tells as Broken."""
     package, place = open_package(config.package), config.place
     registry = Registry.load(config.vision_models, config.vision_entries)
     registry.check(package.prefix, has_vision=package.vision is not None)
-    emulated_bytes = place.part_of(config.emulated_bytes)
-    backend = open_backend(place.device, config.device_index, emulated_bytes, config.emulated_clock)
+    size = place.part_of(config.emulated_bytes)
+    backend = open_backend(place.device, config.device_index, size, config.emulated_clock)
     undo.callback(backend.close)
+    free_bytes = None if backend.free_bytes is None else place.part_of(backend.free_bytes)
+    emulated_bytes = config.emulated_bytes if backend.emulated else None
+    need = Need.of(package, backend.layout(package))
+    need.check(free_bytes, emulated_bytes)
+    try:
+        return _load(config, undo, package, registry, backend, need)
+    except (DeviceMemoryError, NoRoom) as reason:
+        reason.add_note(f"It takes {need}. {need.advice(free_bytes, emulated_bytes)}")
+        raise
+
+
+def _load(
+    config: WorkerConfig,
+    undo: ExitStack,
+    package: Package,
+    registry: Registry,
+    backend: AxclBackend,
+    need: Need,
+) -> tuple[Engine, EngineInfo]:
     free_bytes = backend.free_bytes
-    if free_bytes is not None:
-        check_fits(package.load_bytes, place.part_of(free_bytes))
+    vision = None if package.vision is None else _vision(registry, package, backend.graph(package.vision))
     decoder = backend.decoder(package, config.kv_write)
-    graph = None if package.vision is None else backend.graph(package.vision)
-    encode = None if graph is None else _encode(registry, package, graph, decoder)
-    left_bytes, model_bytes, max_sessions = backend.free_bytes, package.graph_bytes, config.max_sessions
+    encode = None if vision is None else _encode(package, *vision, decoder)
+    left_bytes, max_sessions = backend.free_bytes, config.max_sessions
     if free_bytes is not None and left_bytes is not None:
-        model_bytes = free_bytes - left_bytes
-        max_sessions = _num_sessions(config, place.part_of(free_bytes) - model_bytes, decoder.info)
+        need = need.loaded(free_bytes - left_bytes)
+        max_sessions = _num_sessions(config, need, config.place.part_of(free_bytes))
     decoder.new_cache().free()  # what is left may lie in pieces, too small for the one session promised
     sessions = SessionStore(decoder, max_sessions, config.max_saved_bytes)
     undo.callback(sessions.clear)
     info = EngineInfo(
         decoder=decoder.info,
         prefix=package.prefix,
-        vision_input=None if graph is None else graph.inputs[0],
+        vision_input=None if vision is None else vision[0].inputs[0],
         kv_write=decoder.kv_write,
         max_sessions=max_sessions,
         device="emulator" if backend.emulated else "card",
-        need=Need(
-            model_bytes, decoder.info.cache_bytes, package.load_bytes + model_bytes - package.graph_bytes
-        ),
+        need=need,
         free_bytes=free_bytes,
+        trials=decoder.trials,
     )
-    return Engine(decoder, encode, sessions, FeatureCache(config.max_feature_bytes)), info
+    grammars = Grammars(package.tokenizer, decoder.info.vocab_size)
+    undo.callback(grammars.close)
+    return Engine(decoder, encode, sessions, FeatureCache(config.max_feature_bytes), grammars), info
 
 
-def _encode(registry: Registry, package: Package, graph: Graph, decoder: Decoder) -> Encoder:
-    """What runs the vision graph."""
+def _vision(registry: Registry, package: Package, graph: Graph) -> tuple[Graph, AnyEncoder]:
+    """The vision graph and what it is for. It is loaded before the layers because it is larger than one: see
+    Package.load_bytes."""
     encoder = registry.find(package.prefix, graph.inputs[0], package.added_tokens)
     encoder.load(package.folder)
+    return graph, encoder
+
+
+def _encode(package: Package, graph: Graph, encoder: AnyEncoder, decoder: Decoder) -> Encoder:
+    """What runs the vision graph."""
     encoder.check(graph, decoder.info.hidden_size)
     settle_channels(encoder, graph, decoder, package.tokenizer)
     return partial(encoder.encode, graph)
 
 
-def _num_sessions(config: WorkerConfig, free_bytes: int, info: DecoderInfo) -> int:
-    found = num_sessions(free_bytes, info.cache_bytes, config.max_sessions, config.place.others)
+def _num_sessions(config: WorkerConfig, need: Need, free_bytes: int) -> int:
+    """Raises NoRoom."""
+    assert need.cache_bytes is not None
+    left_bytes, peak_bytes = free_bytes - need.model_bytes, need.load_bytes - need.model_bytes
+    found = num_sessions(left_bytes, need.cache_bytes, config.max_sessions, config.place.others, peak_bytes)
     if found < config.max_sessions:
         log.warning("room for %d sessions on the device, %d were asked for", found, config.max_sessions)
     return found

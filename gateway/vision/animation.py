@@ -7,7 +7,7 @@ from time import monotonic
 
 from PIL import Image
 
-from gateway.errors import InvalidVideo
+from gateway.errors import InvalidVideo, StillPicture
 from gateway.vision.image import FORMATS, upright_rgb
 from gateway.vision.video import Frame, Sampler, Video, VideoLimits
 
@@ -40,7 +40,7 @@ def _frames(file: Image.Image, sample: Sampler, limits: VideoLimits) -> Video:
         times.append(times[place] + (shown_s if shown_s >= _SHORTEST_S else _USUAL_S))
     duration_s = times.pop()
     if len(times) == 1:
-        raise InvalidVideo("The video is a still picture: send it as an image_url.")
+        raise StillPicture("The video is a still picture: send it as an image_url.")
     limits.check_duration(duration_s)
     chosen = sample(len(times), len(times) / duration_s)
     frames = tuple(

@@ -19,6 +19,8 @@ from gateway.api.door import Door
 from gateway.api.keys import ApiKey
 from gateway.api.models import Limits, Offer
 from gateway.api.routes import build_api
+from gateway.chat.content import Message, TextPart
+from gateway.chat.conversation import Conversation
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.media import MediaFetcher, MediaLimits
 from gateway.chat.model import ChatModel
@@ -66,6 +68,12 @@ def model(template: str = "") -> ChatModel:
         image_reach=IMAGE_REACH,
         defaults=GenerationDefaults(frozenset({0}), 0.7, 20, 0.8, 0.05, 1.1),
     )
+
+
+def num_prompt_tokens(words: str = "Hi") -> int:
+    return asyncio.run(
+        model().prepare(Conversation((Message("user", (TextPart(words),)),)))
+    ).prompt.num_tokens
 
 
 class ScriptedEngine:
@@ -213,8 +221,9 @@ def events(response: httpx.Response) -> list[Any]:
 class Connection:
     """One request driven by hand over ASGI, for clients that leave."""
 
-    def __init__(self, app: Starlette, request: Mapping[str, object]) -> None:
+    def __init__(self, app: Starlette, request: Mapping[str, object], path: str = PATH) -> None:
         self._app = app
+        self._path = path
         self._inbox: asyncio.Queue[dict[str, object]] = asyncio.Queue()
         self._inbox.put_nowait(
             {"type": "http.request", "body": json.dumps(request).encode(), "more_body": False}
@@ -230,8 +239,8 @@ class Connection:
             "http_version": "1.1",
             "method": "POST",
             "scheme": "http",
-            "path": PATH,
-            "raw_path": PATH.encode(),
+            "path": self._path,
+            "raw_path": self._path.encode(),
             "query_string": b"",
             "root_path": "",
             "headers": [],

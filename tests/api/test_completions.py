@@ -12,8 +12,6 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway import __version__
-from gateway.chat.content import Message, TextPart
-from gateway.chat.conversation import Conversation
 from gateway.engine.prompt import Identity, SamplingParams
 from gateway.errors import EngineFailure, EngineRestarting
 from tests.api.service import (
@@ -28,7 +26,7 @@ from tests.api.service import (
     call,
     events,
     image,
-    model,
+    num_prompt_tokens,
     service,
     text,
     tokenizer,
@@ -41,19 +39,14 @@ def num_tokens(words: str) -> int:
     return len(tokenizer().encode(words))
 
 
-def num_prompt_tokens(words: str = "Hi") -> int:
-    return asyncio.run(
-        model().prepare(Conversation((Message("user", (TextPart(words),)),)))
-    ).prompt.num_tokens
-
-
 def usage(num_completion: int, num_cached: int = 0) -> dict[str, Any]:
     num_prompt = num_prompt_tokens()
     return {
         "prompt_tokens": num_prompt,
         "completion_tokens": num_completion,
         "total_tokens": num_prompt + num_completion,
-        "prompt_tokens_details": {"cached_tokens": num_cached},
+        "prompt_tokens_details": {"cached_tokens": num_cached, "image_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
 
 
@@ -94,7 +87,7 @@ def test_a_stream_tells_role_and_finish_reason_once_and_no_usage_unasked() -> No
         "model": MODEL,
         "system_fingerprint": f"axgate-{__version__}",
     }
-    deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": "", "refusal": None}]
     deltas += [{"content": tokenizer().decode([token_id])} for token_id in tokenizer().encode(SAID)]
     told: list[dict[str, Any]] = [
         {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} for delta in deltas
@@ -241,47 +234,6 @@ def test_pictures_reach_the_engine_in_order() -> None:
     assert first.span.stop < second.span.start
     shades = [picture.pixels.data[..., 0].mean() for picture in (first, second)]
     assert shades[0] > 200 > 50 > shades[1]  # red, then blue
-
-
-ALL_ROLES = [
-    {"role": "developer", "content": "Be terse."},
-    {"role": "user", "content": "Weather?", "name": "Ann"},
-    {
-        "role": "assistant",
-        "content": None,
-        "tool_calls": [
-            {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"at": "sky"}'}}
-        ],
-    },
-    {"role": "tool", "tool_call_id": "1", "name": "look", "content": "31 C"},
-]
-
-
-def test_a_tool_call_of_the_past_that_the_template_leaves_out_is_named_in_a_header() -> None:
-    response = ask(service(), messages=ALL_ROLES)
-    assert response.status_code == 200
-    assert response.headers["x-axgate-ignored"] == "messages[].tool_calls"
-
-
-def test_every_role_and_a_tool_call_of_the_past_reach_the_template() -> None:
-    template = (
-        "{% for m in messages %}{{ m.role }} {{ m.name }} {{ m.tool_call_id }} {{ m.content }}"
-        "{% for c in m.tool_calls %}{{ c.id }} {{ c.function.name }} {{ c.function.arguments.at }}"
-        "{% endfor %};{% endfor %}"
-    )
-    engine = ScriptedEngine()
-    response = ask(service(engine, chat=model(template)), messages=ALL_ROLES)
-    assert "x-axgate-ignored" not in response.headers
-    assert tokenizer().decode(engine.requests[0].prompt.token_ids.tolist()) == (
-        "system   Be terse.;user Ann  Weather?;assistant   1 look sky;tool look 1 31 C;"
-    )
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_tools_left_out_are_named_in_a_header(stream: bool) -> None:
-    tools = [{"type": "function", "function": {"name": "look"}}]
-    assert ask(service(), tools=tools, stream=stream).headers["x-axgate-ignored"] == "tools"
-    assert "x-axgate-ignored" not in ask(service(), tools=tools, tool_choice="none", stream=stream).headers
 
 
 # --- refusals: HTTP errors, streamed or not
@@ -450,46 +402,6 @@ def test_a_client_that_leaves_ends_its_generation(stream: bool, gate_at: int) ->
     assert engine.num_closed == 1
     began = stream and gate_at > 0
     assert bool(connection.sent) == began
-
-
-def test_a_long_prompt_does_not_keep_a_stream_from_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.api.routes.PATIENCE_S", 0.01)
-
-    async def scenario() -> list[dict[str, Any]]:
-        gate = asyncio.Event()
-        connection = Connection(service(ScriptedEngine(gate=gate)), body(stream=True))
-        running = asyncio.create_task(connection.run())
-        await connection.received.wait()
-        gate.set()
-        await running
-        return connection.sent
-
-    start, role, *_ = asyncio.run(scenario())
-    assert start["status"] == 200
-    assert b'"role":"assistant"' in role["body"]
-
-
-def test_a_stream_is_kept_open_with_comments_while_its_model_is_loaded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("gateway.api.routes.PATIENCE_S", 0.01)
-    monkeypatch.setattr("gateway.api.answer.PING_S", 0.01)
-
-    async def scenario() -> list[bytes]:
-        gate = asyncio.Event()
-        app = service(cold=["cold"], gate=gate)
-        connection = Connection(app, body(stream=True) | {"model": "cold"})
-        running = asyncio.create_task(connection.run())
-        while len(connection.sent) < 4:
-            await asyncio.sleep(0.01)
-        gate.set()
-        await running
-        return [message["body"] for message in connection.sent[1:]]
-
-    _, first_ping, second_ping, *rest = asyncio.run(asyncio.wait_for(scenario(), 10))
-    assert first_ping.startswith(b": ping")
-    assert second_ping.startswith(b": ping")
-    assert b"data: [DONE]\n\n" in rest
 
 
 def test_one_line_in_the_log_tells_what_an_answer_was(caplog: pytest.LogCaptureFixture) -> None:

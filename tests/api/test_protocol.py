@@ -6,10 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from pydantic import ValidationError
 
-from gateway.api.protocol import MAX_BIASES, MAX_NAME, CompletionRequest
+from gateway.api.conversation import conversation
+from gateway.api.protocol import MAX_VARIABLE, MAX_VARIABLES, OURS, CompletionRequest
 from gateway.api.refusal import refusal
+from gateway.api.sampling import MAX_BIASES, MAX_CHOICES
+from gateway.api.wire import MAX_NAME
+from gateway.chat.generation import GenerationDefaults
 from tests.api.service import body, image, text
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -27,6 +32,14 @@ def refused(request: dict[str, Any]) -> tuple[str | None, str | None, str]:
 
 def messages(*each: object) -> dict[str, Any]:
     return {"model": "m", "messages": list(each)}
+
+
+LONG_VARIABLES: list[Any] = [[], {}, "x" * (MAX_VARIABLE + 1)]
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
 
 
 @pytest.mark.parametrize(
@@ -76,13 +89,15 @@ def messages(*each: object) -> dict[str, Any]:
             messages({"role": {}, "content": "hi"}),
             "invalid_value",
             "messages[0].role",
-            "Invalid value: {}. Supported values are: 'system', 'developer', 'user', 'assistant' and 'tool'.",
+            "Invalid value: {}. Supported values are: 'system', 'developer', 'user', 'assistant', and "
+            "'tool'.",
         ),
         (
             body(5),
             "invalid_type",
             "messages[0].content",
-            "Invalid type for 'messages[0].content': expected an array, but got an integer instead.",
+            "Invalid type for 'messages[0].content': expected one of a string or array of "
+            "objects, but got an integer instead.",
         ),
         (
             body([text("x"), {"text": "y"}]),
@@ -94,8 +109,8 @@ def messages(*each: object) -> dict[str, Any]:
             body([text("x"), {"type": "input_audio", "input_audio": {}}]),
             "invalid_value",
             "messages[0].content[1].type",
-            "Invalid value: 'input_audio'. Supported values are: 'text', 'image_url', 'video_url' and "
-            "'video'.",
+            "Invalid value: 'input_audio'. Supported values are: 'text', 'image_url', 'video_url', "
+            "'video', and 'refusal'.",
         ),
         (
             body([{"type": "text"}]),
@@ -126,7 +141,7 @@ def messages(*each: object) -> dict[str, Any]:
             body([{"type": "image_url", "image_url": {"url": "x", "detail": "ultra"}}]),
             "invalid_value",
             "messages[0].content[0].image_url.detail",
-            "Invalid value: 'ultra'. Supported values are: 'low', 'high' and 'auto'.",
+            "Invalid value: 'ultra'. Supported values are: 'low', 'high', and 'auto'.",
         ),
         (
             body(max_tokens=0),
@@ -171,7 +186,8 @@ def messages(*each: object) -> dict[str, Any]:
             body(prompt_cache_key="k" * (MAX_NAME + 1)),
             "string_above_max_length",
             "prompt_cache_key",
-            f"Invalid 'prompt_cache_key': string too long. Expected a string with maximum length {MAX_NAME}.",
+            f"Invalid 'prompt_cache_key': string too long. Expected a string with maximum length {MAX_NAME}, "
+            f"but got a string with length {MAX_NAME + 1} instead.",
         ),
         (body(stop=""), "empty_string", "stop", "Invalid 'stop': empty string."),
         (
@@ -238,6 +254,212 @@ def messages(*each: object) -> dict[str, Any]:
             "tools[0].type",
             "Missing required parameter: 'tools[0].type'.",
         ),
+        (
+            body(n=0),
+            "integer_below_min_value",
+            "n",
+            "Invalid 'n': integer below minimum value. Expected a value >= 1, but got 0 instead.",
+        ),
+        (
+            body(n="x"),
+            "invalid_type",
+            "n",
+            "Invalid type for 'n': expected an integer, but got a string instead.",
+        ),
+        (
+            body(n=MAX_CHOICES + 1),
+            "integer_above_max_value",
+            "n",
+            f"Invalid 'n': integer above maximum value. Expected a value <= {MAX_CHOICES}, "
+            f"but got {MAX_CHOICES + 1} instead.",
+        ),
+        (
+            body(tools=[{"type": "function", "function": {"name": "look up"}}]),
+            "invalid_value",
+            "tools[0].function.name",
+            "Invalid 'tools[0].function.name': string does not match pattern. "
+            "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+        ),
+        (
+            body(tools=[{"type": "function", "function": {"name": "l" * 65}}]),
+            "string_above_max_length",
+            "tools[0].function.name",
+            "Invalid 'tools[0].function.name': string too long. Expected a string with maximum length 64, "
+            "but got a string with length 65 instead.",
+        ),
+        (
+            body(tools=[TOOL, TOOL]),
+            "invalid_value",
+            "tools",
+            "Invalid 'tools'. Two tools have the name 'look'.",
+        ),
+        (
+            body(tools=[{"type": "custom", "custom": {"name": "x"}}]),
+            "invalid_value",
+            "tools[0].type",
+            "Invalid value: 'custom'. Supported values are: 'function'.",
+        ),
+        (
+            body(tools=[{"type": "function", "function": {"name": "look", "parameters": []}}]),
+            "invalid_type",
+            "tools[0].function.parameters",
+            "Invalid type for 'tools[0].function.parameters': expected an object, but got an array instead.",
+        ),
+        (
+            body(tools=[{"type": "function", "function": {"name": "look", "strict": "yes"}}]),
+            "invalid_type",
+            "tools[0].function.strict",
+            "Invalid type for 'tools[0].function.strict': expected a boolean, but got a string instead.",
+        ),
+        (
+            body(tools=[TOOL], tool_choice="always"),
+            "invalid_value",
+            "tool_choice",
+            "Invalid value: 'always'. Supported values are: 'none', 'auto', and 'required'.",
+        ),
+        (
+            body(tools=[TOOL], tool_choice=5),
+            "invalid_type",
+            "tool_choice",
+            "Invalid type for 'tool_choice': expected one of a string or object, but got an integer instead.",
+        ),
+        (
+            body(tools=[TOOL], tool_choice={"type": "function"}),
+            "missing_required_parameter",
+            "tool_choice.function",
+            "Missing required parameter: 'tool_choice.function'.",
+        ),
+        (
+            body(tools=[TOOL], tool_choice={"type": "function", "function": {}}),
+            "missing_required_parameter",
+            "tool_choice.function.name",
+            "Missing required parameter: 'tool_choice.function.name'.",
+        ),
+        (
+            body(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "go"}}),
+            None,
+            "tool_choice",
+            "Tool choice 'go' not found in 'tools' parameter.",
+        ),
+        (
+            body(tools=[TOOL], tool_choice=allowed("auto", "look", "go")),
+            None,
+            "tool_choice",
+            "Tool choice 'go' not found in 'tools' parameter.",
+        ),
+        (
+            body(tools=[TOOL], tool_choice=allowed("none", "look")),
+            "invalid_value",
+            "tool_choice.allowed_tools.mode",
+            "Invalid value: 'none'. Supported values are: 'auto' and 'required'.",
+        ),
+        (
+            body(tools=[TOOL], tool_choice={"type": "allowed_tools"}),
+            "missing_required_parameter",
+            "tool_choice.allowed_tools",
+            "Missing required parameter: 'tool_choice.allowed_tools'.",
+        ),
+        (
+            body(tool_choice="required"),
+            None,
+            "tool_choice",
+            "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
+        ),
+        (
+            body(parallel_tool_calls="no"),
+            "invalid_type",
+            "parallel_tool_calls",
+            "Invalid type for 'parallel_tool_calls': expected a boolean, but got a string instead.",
+        ),
+        (
+            body(response_format={"type": "sound"}),
+            "invalid_value",
+            "response_format.type",
+            "Invalid value: 'sound'. Supported values are: 'text', 'json_object', and 'json_schema'.",
+        ),
+        (
+            body(response_format="json_object"),
+            "invalid_type",
+            "response_format",
+            "Invalid type for 'response_format': expected an object, but got a string instead.",
+        ),
+        (
+            body(response_format={"type": "json_schema"}),
+            "missing_required_parameter",
+            "response_format.json_schema",
+            "Missing required parameter: 'response_format.json_schema'.",
+        ),
+        (
+            body(response_format={"type": "json_schema", "json_schema": {"schema": {}}}),
+            "missing_required_parameter",
+            "response_format.json_schema.name",
+            "Missing required parameter: 'response_format.json_schema.name'.",
+        ),
+        (
+            body(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": []}}),
+            "invalid_type",
+            "response_format.json_schema.schema",
+            "Invalid type for 'response_format.json_schema.schema': expected an object, "
+            "but got an array instead.",
+        ),
+        (
+            body(reasoning_effort="most"),
+            "invalid_value",
+            "reasoning_effort",
+            "Invalid value: 'most'. Supported values are: 'none', 'minimal', 'low', 'medium', 'high', "
+            "'xhigh', and 'max'.",
+        ),
+        (
+            body(chat_template_kwargs=[]),
+            "invalid_type",
+            "chat_template_kwargs",
+            "Invalid type for 'chat_template_kwargs': expected an object, but got an array instead.",
+        ),
+        *(
+            (
+                body(chat_template_kwargs={name: True}),
+                "invalid_value",
+                "chat_template_kwargs",
+                f"Invalid 'chat_template_kwargs'. {name} is not for the request to set.",
+            )
+            for name in OURS
+        ),
+        *(
+            (
+                body(chat_template_kwargs={"x": value}),
+                "invalid_value",
+                "chat_template_kwargs",
+                "Invalid 'chat_template_kwargs'. Expected booleans, numbers and strings of up to "
+                f"{MAX_VARIABLE} characters.",
+            )
+            for value in LONG_VARIABLES
+        ),
+        (
+            body(chat_template_kwargs={str(number): 1 for number in range(MAX_VARIABLES + 1)}),
+            "array_above_max_length",
+            "chat_template_kwargs",
+            f"Invalid 'chat_template_kwargs': object too long. Expected an object with maximum length "
+            f"{MAX_VARIABLES}, but got an object with length {MAX_VARIABLES + 1} instead.",
+        ),
+        (
+            messages({"role": "user", "content": "x", "images": "data:,"}),
+            "invalid_type",
+            "messages[0].images",
+            "Invalid type for 'messages[0].images': expected an array, but got a string instead.",
+        ),
+        (
+            messages({"role": "user", "content": "x", "images": [5]}),
+            "invalid_type",
+            "messages[0].images[0]",
+            "Invalid type for 'messages[0].images[0]': expected a string, but got an integer instead.",
+        ),
+        (
+            messages({"role": "assistant", "content": "x", "reasoning_content": 5}),
+            "invalid_type",
+            "messages[0].reasoning_content",
+            "Invalid type for 'messages[0].reasoning_content': expected a string, but got an "
+            "integer instead.",
+        ),
     ],
 )
 def test_a_wrong_request_is_refused_in_openais_words(
@@ -255,10 +477,6 @@ def test_only_an_integer_is_an_integer(value: object) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "param"),
     [
-        ("n", 2, "n"),
-        ("response_format", {"type": "json_object"}, "response_format.type"),
-        ("tool_choice", "required", "tool_choice"),
-        ("tool_choice", {"type": "function", "function": {"name": "look"}}, "tool_choice"),
         ("modalities", ["text", "audio"], "modalities"),
         ("functions", [{"name": "look"}], "functions"),
         ("function_call", {"name": "look"}, "function_call"),
@@ -266,6 +484,7 @@ def test_only_an_integer_is_an_integer(value: object) -> None:
         ("prediction", {"type": "content", "content": "x"}, "prediction"),
         ("web_search_options", {}, "web_search_options"),
         ("verbosity", "low", "verbosity"),
+        ("moderation", {"model": "x"}, "moderation"),
     ],
 )
 def test_what_is_not_served_yet_is_refused_by_name(field: str, value: object, param: str) -> None:
@@ -331,16 +550,28 @@ def test_neutral_values_null_and_unknown_keys_are_accepted() -> None:
         "modalities": ["text"],
         "function_call": "auto",
         "verbosity": "medium",
-        "reasoning_effort": "low",
     }
     nulls = {name: None for name, field in CompletionRequest.model_fields.items() if not field.is_required()}
     plain = CompletionRequest.model_validate(body())
-    assert CompletionRequest.model_validate(body(**neutral)).model_dump() == plain.model_dump() | {
-        "response_format": {"type": "text"},
-        "tool_choice": "none",
-    }
+    said = {name: getattr(CompletionRequest.model_validate(body(**neutral)), name) for name in neutral}
+    assert said["tool_choice"].type == "none"
+    assert said["response_format"].type == "text"
+    for name in neutral.keys() - {"tool_choice", "response_format"}:
+        assert said[name] == getattr(plain, name)
     assert CompletionRequest.model_validate(body(**nulls)) == plain
-    assert CompletionRequest.model_validate(body(typical_p=0.1, metadata={"a": "b"}, user={"id": 1})) == plain
+    assert CompletionRequest.model_validate(body(typical_p=0.1)) == plain
+
+
+def test_every_field_of_openais_is_known() -> None:
+    assert set(CompletionCreateParamsBase.__annotations__) | {"stream"} <= set(CompletionRequest.model_fields)
+
+
+@pytest.mark.parametrize("value", [5, "flex", {"id": 1}, [None], True])
+@pytest.mark.parametrize("field", ["user", "metadata", "store", "service_tier", "safety_identifier"])
+def test_what_changes_nothing_here_may_hold_anything(field: str, value: object) -> None:
+    assert conversation(CompletionRequest.model_validate(body(**{field: value}))) == conversation(
+        CompletionRequest.model_validate(body())
+    )
 
 
 @pytest.mark.parametrize("key", ["-1", "1.5", "", "²", "9" * 5000])
@@ -358,14 +589,15 @@ def test_null_is_absent_inside_parts_too() -> None:
 
 
 def test_the_newer_name_of_max_tokens_wins() -> None:
-    assert CompletionRequest.model_validate(body(max_tokens=3)).asked_tokens == 3
-    assert CompletionRequest.model_validate(body(max_tokens=3, max_completion_tokens=4)).asked_tokens == 4
-
-
-def test_calls_of_the_past_are_noticed() -> None:
-    call = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "look", "arguments": "{}"}}]}
-    assert CompletionRequest.model_validate(messages(call)).has_tool_calls
-    assert not CompletionRequest.model_validate(body(tools=[TOOL])).has_tool_calls
+    defaults = GenerationDefaults(frozenset())
+    for fields, number in (
+        ({"max_tokens": 3}, 3),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, 4),
+        ({"max_tokens": 9}, 5),
+        ({}, 5),
+    ):
+        wanted = CompletionRequest.model_validate(body(**fields))
+        assert wanted.sampling(defaults, room=5).max_tokens == number
 
 
 ANYTHING = st.recursive(

@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from backends.axcl.monitor import Monitor, Vitals
-from gateway.api.protocol import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS
+from gateway.api.messages import MAX_MESSAGES, MAX_PARTS
+from gateway.api.sampling import MAX_CHOICES
+from gateway.api.tools import MAX_TOOLS
 from gateway.engine.client import EngineStatus
 from gateway.engine.health import State
 from tests.api.service import (
@@ -43,6 +45,18 @@ def shown(name: str, created: int, *, known: bool) -> dict[str, Any]:
         "owned_by": "axgate",
         "loaded": known,
         "context_length": CONTEXT if known else None,
+        "architecture": {"input_modalities": ["text", "image", "video"], "output_modalities": ["text"]}
+        if known
+        else None,
+        "capabilities": {
+            "vision": True,
+            "video": True,
+            "tools": True,
+            "structured_output": True,
+            "reasoning": False,
+        }
+        if known
+        else None,
         "min_tokens_per_image": model().min_tokens_per_image if known else None,
         "max_tokens_per_image": model().max_tokens_per_image if known else None,
         "limits": {
@@ -58,6 +72,7 @@ def shown(name: str, created: int, *, known: bool) -> dict[str, Any]:
             "max_messages": MAX_MESSAGES,
             "max_parts": MAX_PARTS,
             "max_tools": MAX_TOOLS,
+            "max_choices": MAX_CHOICES,
         },
     }
 
@@ -122,6 +137,7 @@ def test_a_model_name_with_blanks_around_it_is_the_same() -> None:
 def test_health_says_what_the_engines_do() -> None:
     response = call(service(cold=["cold"]), "/health", "GET")
     engine = {"state": "ready", "num_requests": 0, "num_restarts": 0, "levels": {}, "stats": None}
+    engine |= {"reserved_bytes": None, "kv_write": None}
     engines = {MODEL: engine, "cold": engine | {"state": "unloaded"}}
     assert (response.status_code, response.json()) == (200, {"status": "ok", "engines": engines})
 

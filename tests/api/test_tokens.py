@@ -10,6 +10,7 @@ from gateway.api.protocol import CompletionRequest
 from gateway.chat.conversation import Conversation
 from tests.api.service import CONTEXT, MODEL, body, call, image, model, service, text, tokenizer
 from tests.api.test_routes import error_of
+from tests.chat.models import model as roomy_model
 
 TOKENIZE, DETOKENIZE = "/v1/tokenize", "/v1/detokenize"
 TURN = "<|im_start|>user\nA 🌍?<|im_end|>\n"
@@ -31,6 +32,15 @@ def test_a_conversation_has_the_tokens_it_is_prompted_with(request_body: dict[st
         200,
         {"tokens": token_ids, "count": len(token_ids), "context_length": CONTEXT},
     )
+
+
+def test_tools_count_among_the_tokens_of_a_conversation() -> None:
+    tools = [{"type": "function", "function": {"name": "look", "description": "Looks at the sky."}}]
+    without, told, silenced = (
+        call(service(chat=roomy_model()), TOKENIZE, json=body("Hi", **fields)).json()["count"]
+        for fields in ({}, {"tools": tools}, {"tools": tools, "tool_choice": "none"})
+    )
+    assert without == silenced < told
 
 
 def test_pictures_are_counted_without_being_fetched() -> None:

@@ -6,7 +6,7 @@ where they say nothing of a number, a `?` stands behind it here.
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx import TensorProto
@@ -16,7 +16,6 @@ from tests.packages import DEMO_CHECKPOINT
 
 Shape = tuple[int, ...]
 TYPES = {"float32": TensorProto.FLOAT, "bfloat16": TensorProto.BFLOAT16, "int32": TensorProto.INT32}
-OUTPUTS = ("K_cache_out", "V_cache_out", "output")
 
 
 def rows(step: int, last: int) -> Shape:
@@ -25,7 +24,9 @@ def rows(step: int, last: int) -> Shape:
 
 @dataclass(frozen=True)
 class Published:
-    """decode: cache rows of each decode group; histories: cache rows of each prefill group."""
+    """decode: cache rows of each decode group; histories: cache rows of each prefill group; likeliest: how
+    many tokens the head tells of, 0 where of all; recurrent: what its first layer keeps is a state, not rows;
+    per_layer: values of its own that each layer takes for each token."""
 
     files: str  # what layer files begin with
     num_layers: int
@@ -39,6 +40,9 @@ class Published:
     vision: str = ""
     pixels: tuple[str, str, Shape] = ("", "", ())
     features: tuple[tuple[str, str, Shape], ...] = ()
+    likeliest: int = 0
+    recurrent: bool = False
+    per_layer: int = 0
 
     @property
     def prefix(self) -> str:
@@ -160,10 +164,38 @@ PUBLISHED = {
     "Qwen2.5-1.5B ctx": text("qwen2_p128", (28, 1536, 256), (2559,), rows(512, 2048), 128, 151936),
     "Qwen3-4B": text("qwen3_p128", (36, 2560, 1024), (2559,), (0, 256, *rows(512, 2048)[1:]), 128, 151936),
     "SmolLM2-360M": text("llama_p128", (32, 960, 320), (2047,), rows(128, 1024), 128, 49152),
+    "SmolVLM-256M p128": smolvlm(
+        *("llama_p128", (30, 576, 192), 1023, rows(128, 512), 128),  # 512?
+        "SmolVLM-256M-Instruct_vision_nhwc.axmodel",
+    ),
+    "Qwen3-0.6B": text("qwen3_p128", (28, 1024, 1024), (2559,), rows(512, 2048), 128, 151936),
+    "Qwen3-1.7B": text("qwen3_p128", (28, 2048, 1024), (2559,), rows(512, 2048), 128, 151936),
+    "Qwen3-1.7B with --post_topk": replace(
+        text("qwen3_p128", (28, 2048, 1024), (2559,), rows(512, 2048), 128, 151936),
+        likeliest=64,  # 64?
+    ),
     "16k in four": text(  # MiniCPM5-1B-C256-P12K-CTX16K: 24? 1536? 256? 73448?
         "minicpm_p256", (24, 1536, 256), (2047, 4095, 8191, 16383), rows(4096, 12288), 256, 73448
     ),
 }
+
+LINEAR = "keeps a recurrent state (linear attention)"
+HYBRID = (0, 128, 256, 384, 512, 768, 1024, 1152)
+REFUSED: dict[str, tuple[Published, str]] = {
+    "Qwen3.5-0.8B": (  # 24? 1024? 512?
+        replace(text("qwen_p128", (24, 1024, 512), (2047,), HYBRID, 128, 248320), recurrent=True),
+        LINEAR,
+    ),
+    "MiniCPM-V-4.6": (  # 24? 1024? 512?
+        replace(text("qwen_p128", (24, 1024, 512), (2047,), rows(128, 1152), 128, 248320), recurrent=True),
+        LINEAR,
+    ),
+    "Gemma-4-E2B": (  # 1536? 256?
+        replace(text("gemma_p128", (35, 1536, 256), (2047,), rows(128, 1152), 128, 262144), per_layer=256),
+        "takes an input of its own for each token (per_layer_input)",
+    ),
+}
+"""By their shapes, whatever they are called: why each cannot be driven."""
 
 
 def write(folder: Path, model: Published) -> Path:
@@ -176,6 +208,9 @@ def write(folder: Path, model: Published) -> Path:
         "inputs": [group_tensor("input", "bfloat16", [1, 1, model.hidden])],
         "outputs": [group_tensor("output", "bfloat16", [1, 1, model.vocab])],
     }
+    if model.likeliest:
+        shape = [1, 1, model.likeliest]
+        post["outputs"] = [group_tensor("indices", "int32", shape), group_tensor("probs", "float32", shape)]
     save(folder / f"{model.prefix}_post.axmodel", [post])
     if model.vision:
         vision = {
@@ -221,6 +256,10 @@ def _layer_name(model: Published, index: int) -> str:
 
 def _group(model: Published, history: int, chunk: int, index_rows: int) -> Group:
     cache = [1, history, model.kv_dim] if history else [1, 1, model.hidden]
+    new = cache if model.recurrent and history else [1, chunk, model.kv_dim]
+    own = (
+        [group_tensor("per_layer_input", "bfloat16", [1, chunk, model.per_layer])] if model.per_layer else []
+    )
     return {
         "inputs": [
             group_tensor("K_cache", "bfloat16", cache),
@@ -228,9 +267,11 @@ def _group(model: Published, history: int, chunk: int, index_rows: int) -> Group
             group_tensor("indices", "uint32", [index_rows, chunk]),
             group_tensor("input", "bfloat16", [1, chunk, model.hidden]),
             group_tensor("mask", "bfloat16", [1, chunk, history + chunk]),
+            *own,
         ],
         "outputs": [
-            group_tensor(name, "bfloat16", [1, chunk, model.hidden if name == "output" else model.kv_dim])
-            for name in OUTPUTS
+            group_tensor("K_cache_out", "bfloat16", new),
+            group_tensor("V_cache_out", "bfloat16", new),
+            group_tensor("output", "bfloat16", [1, chunk, model.hidden]),
         ],
     }

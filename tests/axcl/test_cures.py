@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.axcl.cures import Host, cures
+from backends.axcl.cures import Host, cures, cures_of_silence
 from backends.base import DeviceError, DeviceMemoryError, PackageError
 
 DEAD = DeviceError("engine_execute", 0x8030040C, "the card does not answer any more")
@@ -38,6 +38,22 @@ def test_a_cause_is_named_where_the_host_shows_it(reason: Exception, host: Host,
     for word, sentence in zip(words, found, strict=True):
         assert word in sentence
         assert sentence[-1].isalnum()
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (WELL, ["modprobe -r axcl_host"]),
+        (replace(WELL, slept_s=3600.0, buses=(129,)), ["slept for 3600 s", "slot_index_force=3", "modprobe"]),
+        (replace(WELL, cma_bytes=64 << 20, cma_free_bytes=1 << 20), ["1 of its 64 MiB of CMA", "modprobe"]),
+        (Host(slept_s=3600.0), []),
+    ],
+)
+def test_a_call_that_never_comes_back_has_the_causes_of_a_dead_card(host: Host, words: list[str]) -> None:
+    found = cures_of_silence(host)
+    assert len(found) == len(words)
+    for word, sentence in zip(words, found, strict=True):
+        assert word in sentence
 
 
 def test_the_host_is_looked_at_without_the_library() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from backends.axcl.handles import PAGE
 from backends.axcl.kvcache import AxclKVCache
 from backends.axcl.layers import KvWrite
 from backends.axcl.package import Package
@@ -188,7 +189,7 @@ def test_a_cache_that_does_not_fit_is_a_memory_error_and_nothing_leaks() -> None
 
 
 def test_a_model_that_does_not_fit_is_a_memory_error_and_nothing_leaks() -> None:
-    with opened(Emulator(cmm_bytes=1 << 20)) as backend:
+    with opened(Emulator(cmm_bytes=vision_package().graph_bytes // 2 & -PAGE)) as backend:
         start = free_bytes(backend)
         with pytest.raises(DeviceMemoryError):
             backend.decoder(vision_package(), KvWrite.DIRECT)

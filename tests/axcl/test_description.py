@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from backends.axcl.package import open_package
+from backends.base import PackageError
 from backends.emulator import Emulator
-from tests.axcl.published import PUBLISHED, write
+from tests.axcl.published import PUBLISHED, REFUSED, write
 from tests.packages import free_bytes, opened, vision_package
 
 
@@ -35,6 +36,20 @@ def test_a_published_package_is_described_as_it_was_built(name: str, tmp_path: P
         assert found.vision is not None
         seen = (*found.vision.inputs, *found.vision.outputs)
         assert [(each.name, each.dtype, each.shape) for each in seen] == [model.pixels, *model.features]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_published_package_that_cannot_be_driven_is_refused_by_its_shapes(
+    name: str, tmp_path: Path
+) -> None:
+    model, why = REFUSED[name]
+    package = open_package(write(tmp_path / "model", model))
+    with opened(Emulator()) as backend:
+        before = free_bytes(backend)
+        with pytest.raises(PackageError) as caught:
+            backend.describe(package)
+        assert str(caught.value).startswith(f"{package.layers[0].name} {why}")
+        assert free_bytes(backend) == before
 
 
 def test_a_description_is_what_the_decoder_says_of_itself() -> None:

@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
+from backends.axcl.head import UNLIKELY
 from backends.axcl.layers import KvWrite
 from backends.axcl.package import Package, open_package
-from backends.base import Array
+from backends.base import Array, DeviceError
 from backends.emulator import Emulator
 from tests.axcl.driving import answer, chunk, greedy, prefilled
 from tests.axcl.edits import Change, Groups, copied, regrouped, tensor
-from tests.packages import CONTEXT, opened, text_package, vision_package
+from tests.packages import CONTEXT, VOCAB, opened, text_package, vision_package
 
 NUM_TOKENS = 30
 """To be answered with: the prompt of 21 and these go through three decode groups."""
@@ -175,6 +176,72 @@ def test_logits_may_be_float32(tmp_path: Path) -> None:
             rows.append(decoder.logits(hidden))
     assert (rows[0].astype("bfloat16") == rows[1].astype("bfloat16")).all()
     assert (rows[0] != rows[1]).any()
+
+
+def tells_the_likeliest(path: Path, number: int, scale: float = 1.0) -> None:
+    """Give a head of float32 logits the outputs of an export with --post_topk, its probabilities times
+    `scale`."""
+    show(path, "logits", VOCAB)
+    model = onnx.load(path)
+    make, float32, int32 = onnx.helper.make_node, onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
+    model.graph.initializer.extend(
+        [
+            onnx.numpy_helper.from_array(np.array([number], np.int64), "k"),
+            onnx.numpy_helper.from_array(np.array(scale, np.float32), "scale"),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            make("Softmax", ["logits"], ["softmax"], axis=-1),
+            make("Mul", ["softmax", "scale"], ["scaled"]),
+            make("TopK", ["scaled", "k"], ["probs", "places"]),
+            make("Cast", ["places"], ["indices"], to=int32),
+        ]
+    )
+    del model.graph.output[:]
+    for name, dtype in (("indices", int32), ("probs", float32)):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, dtype, [1, 1, number]))
+    onnx.save(model, path)
+    shape = [1, 1, number]
+    outputs = [
+        {"name": "indices", "dtype": "int32", "shape": shape},
+        {"name": "probs", "dtype": "float32", "shape": shape},
+    ]
+    regrouped(path, lambda groups: groups[0].update(outputs=outputs))
+
+
+def test_a_head_that_tells_the_likeliest_tokens_only_answers_the_same(tmp_path: Path) -> None:
+    package = copied(text_package(), tmp_path / "package")
+    tells_the_likeliest(package.post, 16)
+    card = Emulator()
+    with opened(card) as backend:
+        assert backend.describe(package).vocab_size == VOCAB
+        assert answer(backend, package, num_tokens=NUM_TOKENS) == answer(
+            backend, text_package(), num_tokens=NUM_TOKENS
+        )
+        rows = []
+        for each in (package, text_package()):
+            decoder = backend.decoder(each, KvWrite.DIRECT)
+            _, hidden = prefilled(decoder, 5)
+            before = card.counters.copy()
+            rows.append(decoder.logits(hidden))
+            assert (card.counters - before).round_trips == {"engine_execute": 1, "memcpy_d2h": 1}
+        told, all_of_them = rows
+        likeliest = np.argsort(-all_of_them, kind="stable")[:16]
+        assert set(np.flatnonzero(told > UNLIKELY)) == set(likeliest)
+        gaps = all_of_them - all_of_them.max()
+        assert np.allclose((told - told.max())[likeliest], gaps[likeliest], atol=0.05)  # bfloat16 logits
+        assert told.shape == all_of_them.shape
+
+
+def test_a_head_whose_probabilities_are_none_is_not_served(tmp_path: Path) -> None:
+    package = copied(text_package(), tmp_path / "package")
+    tells_the_likeliest(package.post, 16, scale=1000.0)
+    with (
+        opened(Emulator()) as backend,
+        pytest.raises(DeviceError, match="it gives no probabilities of tokens"),
+    ):
+        backend.decoder(package)
 
 
 def show(path: Path, name: str, size: int) -> None:

@@ -1,11 +1,13 @@
 """How a card is doing, from whoever can tell; what nobody can tell is unknown."""
 
 import asyncio
+import subprocess
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from backends.axcl import monitor
 from backends.axcl.monitor import UNKNOWN, Monitor, Vitals, read_table, told_by_library, told_by_tool
 from backends.axcl.rt import Runtime
 from backends.emulator import Emulator
@@ -62,6 +64,19 @@ def test_a_tool_that_hangs_is_ended_and_one_that_is_not_there_tells_nothing(tmp_
     assert told_by_tool(3, tool(tmp_path, "exec sleep 60"), timeout_s=0.2) == UNKNOWN
     assert monotonic() - started_s < 30
     assert told_by_tool(3, tmp_path / "nowhere") == UNKNOWN
+
+
+def test_a_tool_that_cannot_be_ended_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that sleeps in the driver of a card that died."""
+    left: list[subprocess.Popen[str]] = []
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: left.append(process))
+    monkeypatch.setattr(monitor, "ENDING_S", 0.2)
+    started_s = monotonic()
+    assert told_by_tool(3, tool(tmp_path, "exec sleep 60"), timeout_s=0.2) == UNKNOWN
+    assert monotonic() - started_s < 30
+    (process,) = left
+    process.terminate()
+    process.wait()
 
 
 def test_the_library_is_asked() -> None:

@@ -244,20 +244,27 @@ def test_a_config_json_that_tells_of_nothing_else_is_no_obstacle(
 POST = "qwen3_vl_text_post.axmodel"
 
 
-def top_k(groups: Groups) -> None:
-    """As exports with --post_topk are."""
-    (group,) = groups
-    group["outputs"] = [
-        {"name": "indices", "dtype": "int32", "shape": [1, 16]},
-        {"name": "probs", "dtype": "float32", "shape": [1, 16]},
-    ]
+def likeliest(num_ids: int, num_values: int, dtype: str = "float32") -> Change:
+    """Outputs like those of exports with --post_topk."""
+
+    def change(groups: Groups) -> None:
+        groups[0]["outputs"] = [
+            {"name": "indices", "dtype": "int32", "shape": [1, num_ids]},
+            {"name": "probs", "dtype": dtype, "shape": [1, num_values]},
+        ]
+
+    return change
 
 
+NO_ROW = "expected one row of logits in bfloat16 or float32, or as many probabilities as indices of tokens"
 HEADS: dict[str, tuple[Change, str]] = {
-    "top-k": (
-        top_k,
-        " gives the likeliest tokens only (indices int32[1, 16], probs float32[1, 16]), and sampling "
-        "needs the logits of all: it has to be compiled without --post_topk",
+    "more ids than probabilities": (
+        likeliest(16, 8),
+        f": indices int32[1, 16], probs float32[1, 8], {NO_ROW}",
+    ),
+    "ids alone": (
+        lambda groups: groups[0].update(outputs=[{"name": "indices", "dtype": "int32", "shape": [1, 16]}]),
+        f": indices int32[1, 16], {NO_ROW}",
     ),
     "hidden size": (
         lambda groups: tensor(groups[0], "input").update(shape=[1, 1, 32]),
@@ -265,11 +272,11 @@ HEADS: dict[str, tuple[Change, str]] = {
     ),
     "type": (
         lambda groups: tensor(groups[0], "output").update(dtype="uint8"),
-        ": output uint8[1, 1, 768], expected one row of logits in bfloat16 or float32",
+        f": output uint8[1, 1, 768], {NO_ROW}",
     ),
     "two rows": (
         lambda groups: tensor(groups[0], "output").update(shape=[1, 2, 768]),
-        ": output bfloat16[1, 2, 768], expected one row of logits in bfloat16 or float32",
+        f": output bfloat16[1, 2, 768], {NO_ROW}",
     ),
 }
 

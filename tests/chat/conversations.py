@@ -1,10 +1,12 @@
 """Conversations in short form, and what is around a model in tests."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import gateway
 from gateway.chat.content import ImagePart, Link, Message, Role, TextPart, ToolCall, VideoPart
+from gateway.chat.conversation import Tool
 from gateway.vision.video import Pace
 
 DEMO = Path(gateway.__file__).with_name("demo") / "checkpoint"
@@ -50,7 +52,6 @@ PICTURES: dict[str, Sequence[Message]] = {
     "text then picture": [user("Describe.", IMAGE)],
     "two pictures": [user(IMAGE, "and", IMAGE, "Compare.")],
     "pictures in two turns": [user("One", IMAGE), message("assistant", "A disc."), user("Two", IMAGE)],
-    "tool result": [user("Weather?"), message("assistant"), message("tool", "31 C")],
 }
 VIDEOS: dict[str, Sequence[Message]] = {
     "video then text": [user(VIDEO, "Describe.")],
@@ -58,6 +59,7 @@ VIDEOS: dict[str, Sequence[Message]] = {
     "videos in two turns": [user("One", VIDEO), message("assistant", "A disc."), user(VIDEO, "Two")],
 }
 CALLS: dict[str, Sequence[Message]] = {
+    "tool result": [user("Weather?"), message("assistant"), message("tool", "31 C")],
     "tool called and answered": [
         user("Weather?"),
         calls(("weather", '{"city": "Köln <3", "days": [1, 2.5, null]}')),
@@ -73,4 +75,18 @@ CALLS: dict[str, Sequence[Message]] = {
     ],
     "arguments that are no object": [user("Hi"), calls(("one", '{"city": '), ("two", "[1]"), ("three", ""))],
     "tool called and not answered": [user("Weather?"), calls(("weather", "{}"))],
+    "tools after what the system says": [message("system", "Be terse."), user("Weather?")],
+    "thought before it was said": [
+        user("Weather?"),
+        replace(calls(("weather", "{}")), reasoning="They ask for it."),
+        result(0, "31 C"),
+        replace(message("assistant", "31 °C."), reasoning="So it is.\n"),
+        user("Thanks"),
+    ],
 }
+WEATHER = Tool(
+    "weather",
+    "The weather <now> & 'then', in °C",
+    {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+HERE = Tool("here")

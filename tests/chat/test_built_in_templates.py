@@ -5,11 +5,14 @@ What is expected is written out after the code that the templates name, which ma
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
 
-from gateway.chat.content import ImagePart, Message, Role, TextPart
+from gateway.chat.content import ImagePart, Message, Role, TextPart, ToolCall
+from gateway.chat.conversation import Tool
+from gateway.chat.dialect import HERMES
 from gateway.chat.template import TEMPLATES, ChatTemplate
 from gateway.errors import InvalidRequest
 from gateway.vision.registry import Registry
@@ -156,10 +159,24 @@ def test_deepseek_ocr_refuses_conversations(messages: tuple[Message, ...]) -> No
         template("deepseek-ocr").render(messages)
 
 
-@pytest.mark.parametrize("name", ["janus-pro", "mobilevlm-v2"])
-def test_a_role_that_the_model_does_not_know_is_refused(name: str) -> None:
-    with pytest.raises(InvalidRequest, match="not 'tool'"):
-        template(name).render((*QUESTION, said("tool", "12"), user("?")))
+@pytest.mark.parametrize("name", EXPECTED)
+def test_tools_calls_and_results_are_written_as_text(name: str) -> None:
+    asked = user("hot?")
+    call = Message("assistant", (TextPart("Well."),), tool_calls=(ToolCall("1", "look", '{"at": "it"}'),))
+    result = Message("tool", (TextPart("41"),), tool_call_id="1")
+    found = template(name).render((said("system", "Be brief."), asked, call, result), tools=(Tool("look"),))
+    in_text = 'Well.\n<tool_call>\n{"name": "look", "arguments": {"at": "it"}}\n</tool_call>'
+    written = (said("assistant", in_text), user("<tool_response>\n41\n</tool_response>"))
+    system = re.search(r"# Tools\n.*</tool_response>\.", found, re.DOTALL)
+    assert system
+    assert '{"name": "look", "parameters"' in system[0]
+    assert found == template(name).render((said("system", f"Be brief.\n\n{system[0]}"), asked, *written))
+    assert template(name).takes_tools
+    assert template(name).dialect == HERMES
+
+
+def test_a_template_that_refuses_a_system_message_takes_no_tools() -> None:
+    assert not template("deepseek-ocr").takes_tools
 
 
 @pytest.mark.parametrize("name", EXPECTED)

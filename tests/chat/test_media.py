@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.chat.content import Link
-from gateway.chat.media import IMAGE, VIDEO, MediaFetcher, MediaLimits, inline_frames
+from gateway.chat.media import IMAGE, VIDEO, Kind, MediaFetcher, MediaLimits, inline_frames
 from gateway.errors import InvalidImage, InvalidImageUrl, InvalidRequest, InvalidVideo, InvalidVideoUrl
 from tests.chat.web import Page, serve
 
@@ -16,8 +16,13 @@ FILE = bytes(range(256)) * 3
 TEXT = base64.b64encode(FILE).decode()
 
 
+async def fetch(fetcher: MediaFetcher, url: str, kind: Kind) -> bytes:
+    """As the only download of a request."""
+    return await fetcher.fetch(Link(url, PARAM), kind, fetcher.downloads())
+
+
 def fetched(url: str) -> bytes:
-    return asyncio.run(MediaFetcher(LIMITS).fetch(Link(url, PARAM), IMAGE))
+    return asyncio.run(fetch(MediaFetcher(LIMITS), url, IMAGE))
 
 
 def refusal(url: str) -> InvalidRequest:
@@ -32,7 +37,7 @@ def downloaded(pages: dict[str, Page], path: str = "/", limits: MediaLimits = LI
 
     async def run() -> bytes:
         async with serve(pages) as base:
-            return await MediaFetcher(limits, allow_private=True).fetch(Link(base + path, PARAM), IMAGE)
+            return await fetch(MediaFetcher(limits, allow_private=True), base + path, IMAGE)
 
     return asyncio.run(run())
 
@@ -43,7 +48,7 @@ def download_refusal(pages: dict[str, Page], path: str = "/", limits: MediaLimit
     async def run() -> str:
         async with serve(pages) as base:
             with pytest.raises(InvalidImageUrl) as error:
-                await MediaFetcher(limits, allow_private=True).fetch(Link(base + path, PARAM), IMAGE)
+                await fetch(MediaFetcher(limits, allow_private=True), base + path, IMAGE)
             assert (error.value.status, error.value.code, error.value.param) == (
                 400,
                 "invalid_image_url",
@@ -207,7 +212,7 @@ def test_cookies_of_one_download_are_not_sent_with_the_next() -> None:
         async with serve({"/": page}) as base:
             fetcher = MediaFetcher(LIMITS, allow_private=True)
             for _ in range(2):
-                await fetcher.fetch(Link(base + "/", PARAM), IMAGE)
+                await fetch(fetcher, base + "/", IMAGE)
 
     asyncio.run(run())
     assert [b"cookie:" in request.lower() for request in page.requests] == [False, False]
@@ -240,7 +245,7 @@ def test_addresses_inside_are_refused_without_a_connection_and_in_the_words_for_
 
     url = f"http://{address}/a.png"
     with pytest.raises(InvalidImageUrl) as error:
-        asyncio.run(MediaFetcher(LIMITS, connect=connect).fetch(Link(url, PARAM), IMAGE))
+        asyncio.run(fetch(MediaFetcher(LIMITS, connect=connect), url, IMAGE))
     assert error.value.message == f"Failed to download image from {url}: its host has no public address."
 
 
@@ -263,7 +268,7 @@ def test_addresses_inside_are_refused_without_a_connection_and_in_the_words_for_
 )
 def test_urls_that_lead_nowhere_are_refused(url: str) -> None:
     with pytest.raises(InvalidImageUrl) as error:
-        asyncio.run(MediaFetcher(LIMITS, allow_private=True).fetch(Link(url, PARAM), IMAGE))
+        asyncio.run(fetch(MediaFetcher(LIMITS, allow_private=True), url, IMAGE))
     assert error.value.message.startswith("Failed to download image from http")
     error.value.message.encode()
 
@@ -286,18 +291,57 @@ def test_many_downloads_run_at_the_same_time() -> None:
         async with serve(pages) as base:
             fetcher = MediaFetcher(MediaLimits(1000, 0, timeout_s=5), allow_private=True)
             start = time.monotonic()
-            files = await asyncio.gather(*[fetcher.fetch(Link(base + "/", PARAM), IMAGE) for _ in range(8)])
+            files = await asyncio.gather(*[fetch(fetcher, base + "/", IMAGE) for _ in range(8)])
             assert files == [FILE] * 8
             return time.monotonic() - start
 
     assert asyncio.run(run()) < 8 * 0.3
 
 
+def together(pages: dict[str, Page], limits: MediaLimits, number: int) -> list[bytes | BaseException]:
+    """As many downloads of one request."""
+
+    async def run() -> list[bytes | BaseException]:
+        async with serve(pages) as base:
+            fetcher = MediaFetcher(limits, allow_private=True)
+            downloads, link = fetcher.downloads(), Link(base + "/", PARAM)
+            each = [fetcher.fetch(link, IMAGE, downloads) for _ in range(number)]
+            return await asyncio.gather(*each, return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def test_the_downloads_of_one_request_share_a_number_of_bytes() -> None:
+    limits = MediaLimits(len(FILE), len(FILE), timeout_s=5)
+    assert limits.max_total_bytes == 2 * len(FILE)
+    pages = {"/": Page(FILE)}
+    assert together(pages, limits, 2) == [FILE] * 2
+    told = together(pages, limits, 3)
+    refused = [each for each in told if isinstance(each, InvalidImageUrl)]
+    assert len(refused) >= 1
+    assert refused[0].message == (
+        "The pictures and videos of this request are too large: together, "
+        f"{2 * len(FILE)} bytes may be downloaded."
+    )
+    assert refused[0].code == "invalid_image_url"
+    assert together(pages, limits, 2) == [FILE] * 2  # another request
+
+
+def test_the_downloads_of_one_request_share_a_number_of_connections_and_the_time() -> None:
+    page = Page(b"x", wait_s=0.2)
+    start = time.monotonic()
+    assert together({"/": page}, MediaLimits(1000, 1000, timeout_s=5, max_downloads=2), 4) == [b"x"] * 4
+    assert 0.4 <= time.monotonic() - start < 0.8
+    told = together({"/": page}, MediaLimits(1000, 1000, timeout_s=0.3, max_downloads=2), 4)
+    assert sum(each == b"x" for each in told) == 2
+    assert sum(isinstance(each, InvalidImageUrl) for each in told) == 2
+
+
 # --- videos
 
 
 def fetched_video(url: str) -> bytes:
-    return asyncio.run(MediaFetcher(LIMITS, allow_private=True).fetch(Link(url, PARAM), VIDEO))
+    return asyncio.run(fetch(MediaFetcher(LIMITS, allow_private=True), url, VIDEO))
 
 
 @pytest.mark.parametrize("mime", ["video/mp4", "video/webm", "image/gif", "VIDEO/Quicktime"])
@@ -308,7 +352,7 @@ def test_data_urls_of_videos_are_read(mime: str) -> None:
 def test_videos_are_downloaded_within_a_limit_of_their_own() -> None:
     async def run(num_bytes: int) -> bytes:
         async with serve({"/": Page(bytes(num_bytes))}) as base:
-            return await MediaFetcher(LIMITS, allow_private=True).fetch(Link(base + "/", PARAM), VIDEO)
+            return await fetch(MediaFetcher(LIMITS, allow_private=True), base + "/", VIDEO)
 
     assert asyncio.run(run(2000)) == bytes(2000)
     with pytest.raises(

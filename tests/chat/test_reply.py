@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.chat.reply import ReplyReader
+from gateway.chat.characters import Characters
+from gateway.chat.reply import Delta, ReplyReader
+from gateway.chat.segments import Form
 from gateway.chat.tokenizer import Tokenizer
 from tests.chat.conversations import DEMO
 from tests.chat.models import VOCAB_SIZE
@@ -16,13 +18,13 @@ SPECIAL = TOKENIZER.encode("<|im_start|>")
 
 def read(token_ids: Sequence[int], *stop: str) -> tuple[list[str], bool]:
     """Every piece of text in order, the last from `finish`, and whether a stop string ended it."""
-    reader = ReplyReader(TOKENIZER, stop)
+    reader = ReplyReader(Characters(TOKENIZER), Form(), stop)
     pieces = []
     for token_id in token_ids:
-        pieces.append(reader.push(token_id))
+        pieces.append(reader.push(token_id).text)
         if reader.stopped:
             break
-    pieces.append(reader.finish())
+    pieces.append(reader.push(None, ended=True).text)
     return pieces, reader.stopped
 
 
@@ -79,6 +81,18 @@ def test_special_tokens_are_not_shown() -> None:
     assert "".join(read([*SPECIAL, *TOKENIZER.encode("Hi"), *SPECIAL])[0]) == "Hi"
 
 
+def test_special_tokens_that_are_wanted_are_shown_where_they_stand() -> None:
+    characters = Characters(TOKENIZER, shown={SPECIAL[0]: "<|im_start|>"})
+    ids = [
+        *byte_tokens(b"a" + "🌍".encode()[:2]),
+        *SPECIAL,
+        *byte_tokens(b"b"),
+        *TOKENIZER.encode("<|im_end|>"),
+    ]
+    pieces = [characters.push(token_id) for token_id in ids]
+    assert [*pieces, characters.finish()] == ["a", "", "", "\ufffd<|im_start|>", "b", "", ""]
+
+
 def test_a_long_reply_is_not_decoded_again_for_every_token() -> None:
     lengths: list[int] = []
 
@@ -87,9 +101,9 @@ def test_a_long_reply_is_not_decoded_again_for_every_token() -> None:
             lengths.append(len(token_ids))
             return TOKENIZER.decode(token_ids)
 
-    reader = ReplyReader(Counting.load(DEMO), ["never said"])
+    characters = Characters(Counting.load(DEMO))
     ids = TOKENIZER.encode("What color is the 🌍 circle? " * 200)
-    assert "".join(map(reader.push, ids)) + reader.finish() == "What color is the 🌍 circle? " * 200
+    assert "".join(map(characters.push, ids)) + characters.finish() == "What color is the 🌍 circle? " * 200
     assert max(lengths) <= 8
 
 
@@ -122,9 +136,9 @@ def test_text_that_could_begin_a_stop_string_is_held_back_and_then_shown() -> No
 
 
 def test_what_follows_a_stop_string_is_never_shown() -> None:
-    reader = ReplyReader(TOKENIZER, ["b"])
-    pieces = [reader.push(token_id) for token_id in byte_tokens(b"abac")]
-    assert (pieces, reader.finish()) == (["a", "", "", ""], "")
+    reader = ReplyReader(Characters(TOKENIZER), Form(), ["b"])
+    pieces = [reader.push(token_id).text for token_id in byte_tokens(b"abac")]
+    assert (pieces, reader.push(None, ended=True)) == (["a", "", "", ""], Delta())
 
 
 @settings(max_examples=300, deadline=None)
@@ -159,6 +173,6 @@ def test_stop_strings_do_not_depend_on_how_the_text_is_cut_into_tokens(
     ],
 )
 def test_what_the_template_puts_before_replies_is_not_part_of_them(lead: str, text: str, shown: str) -> None:
-    reader = ReplyReader(TOKENIZER, (), lead)
-    pieces = [reader.push(token_id) for token_id in byte_tokens(text.encode())]
-    assert "".join([*pieces, reader.finish()]) == shown
+    characters = Characters(TOKENIZER, lead)
+    pieces = [characters.push(token_id) for token_id in byte_tokens(text.encode())]
+    assert "".join([*pieces, characters.finish()]) == shown

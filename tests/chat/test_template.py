@@ -1,17 +1,25 @@
 import json
 import re
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from backends.base import PackageError
+from gateway.chat.dialect import HERMES, INTERNLM, LLAMA, TAGGED, Dialect
 from gateway.chat.template import ChatTemplate
 from gateway.demo import CHECKPOINTS
 from gateway.errors import InvalidRequest
 from tests.chat import reference
 from tests.chat.conversations import DEMO, GOLDEN, IMAGE, calls, message, result, user
 
+# A template that writes tools, calls and results; then a bar.
+KNOWING = (
+    "{% for tool in tools or [] %}{{ tool.function.name }}{% endfor %}{% for m in messages %}{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}{{ call.function.name }}{% endfor %}{% endfor %}|"
+)
+ARGUMENTS = "{{% for call in messages[0].tool_calls or [] %}}{{{{ {} }}}}{{% endfor %}}"
 RENDERED = json.loads((GOLDEN / "templates.json").read_text())
 
 
@@ -30,7 +38,8 @@ def write(folder: Path, **files: str) -> Path:
 )
 def test_the_text_is_that_of_transformers(name: str, case: str) -> None:
     rendering = ChatTemplate(reference.TEMPLATES[name].read_text(), reference.SPECIAL_TOKENS)
-    assert rendering.render(reference.conversations(name)[case]) == RENDERED[name][case]
+    found = rendering.render(reference.conversations(name)[case], tools=reference.tools(name, case))
+    assert found == RENDERED[name][case]
 
 
 @pytest.mark.parity
@@ -87,16 +96,33 @@ def test_only_messages_with_pictures_are_lists_when_a_template_reads_both() -> N
     assert template(both).render([message("system", "s", "t"), user("a", IMAGE)]) == "st;2;"
 
 
-def test_whether_a_template_writes_tool_calls_is_known() -> None:
-    assert not ChatTemplate.load(DEMO, {}).shows_tool_calls
-    assert template((GOLDEN / "chatml_tools.jinja").read_text()).shows_tool_calls
-    assert not template("{{ raise_exception('no') if messages[-1].tool_calls }}").shows_tool_calls
+CALLED = "{{% for call in m.tool_calls or [] %}}{}{{% endfor %}}"
+
+
+@pytest.mark.parametrize(
+    ("written", "dialect"),
+    [
+        ('<tool_call>{"name": "{{ call.function.name }}", "parameters": {}}</tool_call>', HERMES),
+        ("<tool_call>\n<function={{ call.function.name }}>\n</function></tool_call>", TAGGED),
+        ("<|action_start|><|plugin|>{{ call.function | tojson }}<|action_end|>", INTERNLM),
+        ('{"name": "{{ call.function.name }}", "parameters": {}}', LLAMA),
+        ("{{ call.function.name }}()", HERMES),
+    ],
+)
+def test_the_dialect_is_that_of_the_template(written: str, dialect: Dialect) -> None:
+    tools = "{% for tool in tools or [] %}{{ tool.function }}{% endfor %}"
+    told = "{% for m in messages %}{{ m.content }}" + CALLED.format(written) + "{% endfor %}"
+    assert template(tools + told).dialect == dialect
+    assert template(told).dialect == HERMES  # for it knows no tools, which are told of as text
 
 
 def test_what_a_message_does_not_say_is_not_there() -> None:
-    keys = template("{% for m in messages %}{{ m.keys() | list | join(' ') }};{% endfor %}")
-    assert keys.render([user("Hi"), calls(("look", "{}")), result(0, "31 C", name="look")]) == (
+    keys = template(KNOWING + "{% for m in messages %}{{ m.keys() | list | join(' ') }};{% endfor %}")
+    thought = replace(message("assistant", "Well."), reasoning="Hm.")
+    told = keys.render([user("Hi"), calls(("look", "{}")), result(0, "31 C", name="look"), thought, user("")])
+    assert told.partition("|")[2] == (
         "role content;role content tool_calls;role content name tool_call_id;"
+        "role content reasoning_content;role content;"
     )
 
 
@@ -104,16 +130,17 @@ def test_what_a_message_does_not_say_is_not_there() -> None:
     "written", ["", "{", "[1]", "5", '{"a": "\\ud800"}', '{"a": ' + "[" * 10**5, '{"a": ' + "9" * 10**4 + "}"]
 )
 def test_arguments_that_are_no_object_are_shown_as_they_are(written: str) -> None:
-    shown = template("{{ messages[0].tool_calls[0].function.arguments }}")
-    assert shown.render([calls(("look", written))]) == written
+    shown = template(KNOWING + ARGUMENTS.format("call.function.arguments"))
+    assert shown.render([calls(("look", written))]).partition("|")[2] == written
 
 
 def test_nested_arguments_are_an_object_or_refused() -> None:
-    shown = template("{{ messages[0].tool_calls[0].function.arguments | tojson }}")
+    shown = template(KNOWING + ARGUMENTS.format("call.function.arguments | tojson"))
     for depth in (10, 200, 400, 600, 800, 1000):
         written = '{"a": ' * depth + "1" + "}" * depth
         try:
-            assert shown.render([calls(("look", written))]) in (written, json.dumps(written))
+            told = shown.render([calls(("look", written))]).partition("|")[2]
+            assert told in (written, json.dumps(written))
         except InvalidRequest:
             assert depth > 200
 

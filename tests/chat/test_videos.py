@@ -186,8 +186,9 @@ def test_a_list_of_one_frame_is_encoded_as_the_picture_is() -> None:
 
 
 def test_a_still_picture_is_no_video_and_is_told_its_place() -> None:
-    with pytest.raises(InvalidVideo, match="The video is a still picture: send it as an image_url"):
+    with pytest.raises(InvalidVideo, match="The video is a still picture: send it as an image_url") as caught:
         built([user(file(url(encoded(FRAMES[0]))))])
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "messages[0].content[0].type")
 
 
 def test_videos_are_downloaded_once_and_of_frames_only_those_that_are_taken() -> None:

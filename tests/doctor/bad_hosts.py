@@ -122,8 +122,15 @@ BAD: dict[str, tuple[Look, Spoil, str, str, str]] = {
         software.libraries,
         gone("usr/lib/axcl/libaxcl_npu.so"),
         "failed",
-        "/usr/lib/axcl lacks 1 of 14 libraries, such as libaxcl_npu.so",
+        "/usr/lib/axcl lacks 1 of 15 libraries, such as libaxcl_npu.so",
         "AXCL_LIB_PATH",
+    ),
+    "library of before V3.10": (
+        software.libraries,
+        gone("usr/lib/axcl/libaxcl_logger.so"),
+        "failed",
+        "/usr/lib/axcl lacks 1 of 15 libraries, such as libaxcl_logger.so",
+        "Reinstall axclhost",
     ),
     "library for another machine": (
         software.libraries,
@@ -194,6 +201,13 @@ BAD: dict[str, tuple[Look, Spoil, str, str, str]] = {
         "warning",
         "CPU governor ondemand, performance",
         "cpupower",
+    ),
+    "interrupt on a slow CPU": (
+        system.interrupts,
+        text("proc/irq/123/effective_affinity_list", "0"),
+        "warning",
+        "interrupt 123 on CPU 0, not on one of the fastest",
+        "echo 1 > /proc/irq/123/smp_affinity_list",
     ),
     "few files": (
         system.open_files,

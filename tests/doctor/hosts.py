@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backends.axcl.installed import LIBRARIES, MODULES, NODES
 from gateway.doctor.machine import Machine
+from gateway.doctor.software import LOGGER
 
 CARD = "sys/bus/pci/devices/0000:03:00.0"
 LOG = "tmp/axgate-axcl-1000.log"
@@ -38,6 +39,11 @@ def healthy(root: Path) -> Machine:
         "sys/power/state": "freeze mem\n",
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
         "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor": "performance\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "1800000\n",
+        "sys/devices/system/cpu/cpu1/cpufreq/cpuinfo_max_freq": "2400000\n",
+        f"{CARD}/msi_irqs/123": "msi\n",
+        "proc/irq/123/smp_affinity_list": "0-1\n",
+        "proc/irq/123/effective_affinity_list": "1\n",
         "proc/modules": "".join(f"{name} 16384 0 - Live 0x0\n" for name in MODULES),
         "proc/meminfo": "MemTotal: 8000000 kB\nCmaTotal:         262144 kB\nCmaFree:          200000 kB\n",
         "proc/self/limits": "Max open files            4096                 1048576              files\n",
@@ -51,7 +57,7 @@ def healthy(root: Path) -> Machine:
     files |= {node.lstrip("/"): "" for node in NODES}
     for name, text in files.items():
         write(root, name, text)
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, LOGGER):
         write(root, f"usr/lib/axcl/{name}", "")
         (root / "usr/lib/axcl" / name).write_bytes(elf(183))
     bound = root / "sys/bus/pci/drivers/ax_pcie_dev_host"

@@ -1,8 +1,8 @@
 """Every check of the card, on emulated ones that are well and that are not."""
 
 import ctypes
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import get_ident
 from time import sleep
 from typing import Any
 
@@ -14,10 +14,9 @@ from backends.emulator import Emulator
 from gateway.doctor import card, running
 from gateway.doctor.machine import Machine
 from gateway.doctor.patient import Orders, Patient
-from tests.doctor.hosts import healthy
+from tests.doctor.cards import Examined, Told
 from tests.packages import text_package, vision_package
 
-Examined = Callable[..., Patient]
 TABLE = """[11-08 20:36:34:240][E][axcl_smi][main][ 117]: device id: 129
 | AXCL-SMI  V3.10.2                              Driver  V3.10.2 |
 |    0  AX650N   V3.10.2 | 0000:03:00.0 | 153 MiB / 945 MiB |
@@ -25,43 +24,13 @@ TABLE = """[11-08 20:36:34:240][E][axcl_smi][main][ 117]: device id: 129
 """
 
 
-@pytest.fixture
-def examined(tmp_path: Path) -> Iterator[Examined]:
-    """A patient with an open card."""
-    opened: list[Patient] = []
-
-    def build(axcl: Any, model: Path | None = None) -> Patient:
-        orders = Orders(healthy(tmp_path / str(len(opened))), "card", 0, model, tmp_path / "axcl-smi")
-        patient = Patient(orders)
-        patient.axcl = axcl
-        opened.append(patient)
-        assert card.opened(patient).status == "ok"
-        return patient
-
-    yield build
-    for patient in opened:
-        patient.undo.close()
+def smi(patient: Patient) -> None:
+    """An axcl-smi that tells of a card on bus 3."""
+    patient.orders.smi.write_text(f"#!/bin/sh\ncat <<'END'\n{TABLE}END\n")
+    patient.orders.smi.chmod(0o755)
 
 
-class Told:
-    """pyAXCL's module, but for what is said here of `axcl.rt`; None is a call that it does not have."""
-
-    def __init__(self, emulator: Emulator, **calls: Callable[..., Any] | None) -> None:
-        self.init, self.finalize, self.rt = emulator.init, emulator.finalize, _Runtime(emulator.rt, calls)
-
-
-class _Runtime:
-    def __init__(self, rt: Any, calls: dict[str, Callable[..., Any] | None]) -> None:
-        self._rt, self._calls = rt, calls
-
-    def __getattr__(self, name: str) -> Any:
-        call = self._calls.get(name, getattr(self._rt, name))
-        if call is None:
-            raise AttributeError(name)
-        return call
-
-
-def with_properties(emulator: Emulator, **changed: int) -> Told:
+def with_properties(emulator: Emulator, **changed: int | list[int]) -> Told:
     def properties(device_id: int) -> tuple[dict[str, Any], int]:
         told, ret = emulator.rt.get_device_properties(device_id)
         return told | changed, ret
@@ -85,20 +54,29 @@ def test_a_card_that_is_well_is_ok(examined: Examined) -> None:
     found = [
         check(patient)
         for check in (
+            card.releases,
             card.memory,
             card.temperature,
             card.copies,
             card.round_trip,
             card.rates,
             card.given_back,
+            card.binding_kept,
         )
     ]
-    assert [finding.status for finding in found] == ["ok"] * 6
-    assert found[0].found.startswith("7040 of 7040 MiB of CMM free, asked in ")
-    assert found[1].found == "45 °C, NPU 0%, CPU 0%"
-    assert found[2].found == "1 MiB up, across and down come back as they were"
-    assert found[4].numbers["sizes"] == [64 << 10, 1 << 20, 16 << 20]
-    assert found[5].found == "closed in order; all memory is back"
+    assert [finding.status for finding in found] == ["ok"] * 8
+    assert found[0].found == "library 3.10.2, firmware V3.10.2 emulated, pyaxcl 3.10.2"
+    assert found[1].found.startswith("7040 of 7040 MiB of CMM free, asked in ")
+    assert found[2].found == "45 °C, NPU 0%, CPU 0%"
+    assert found[3].found == "1 MiB up, across and down come back as they were"
+    assert set(found[4].numbers) == {"ms", "row_ms"}
+    assert found[5].numbers["sizes"] == [64 << 10, 1 << 20, 64 << 20]
+    assert found[6].found == "closed in order; all memory is back"
+    assert found[7].numbers == {
+        "kept_by_properties": False,
+        "unbound_may_allocate": False,
+        "bound_by_set_device": True,
+    }
 
 
 def test_a_slow_way_to_the_card_is_told_with_the_numbers(
@@ -167,10 +145,46 @@ def test_memory_that_does_not_come_back_is_told(examined: Examined) -> None:
     assert (finding.status, finding.found) == ("warning", "40 MiB of CMM did not come back")
 
 
+def test_releases_that_differ_are_told(examined: Examined) -> None:
+    finding = card.releases(examined(with_properties(Emulator(), sw_version=list(b"V3.6.4\0"))))
+    assert finding.status == "warning"
+    assert finding.found == "library 3.10.2, firmware V3.6.4, pyaxcl 3.10.2: they differ"
+    assert "of one release" in finding.cure
+
+
+def test_a_card_whose_threads_behave_otherwise_is_told(examined: Examined) -> None:
+    """As the older library: a second thread's set_device binds nothing."""
+    emulator = Emulator()
+    main = get_ident()
+
+    def set_device(device_id: int) -> int:
+        return int(emulator.rt.set_device(device_id)) if get_ident() == main else 0
+
+    axcl = Told(emulator, set_device=set_device, get_device_properties=None)
+    patient = examined(axcl)
+    patient.undo.close()
+    finding = card.binding_kept(patient)
+    assert (finding.status, finding.numbers["bound_by_set_device"]) == ("ok", False)
+    assert finding.numbers["kept_by_properties"] is None
+    assert finding.found == (
+        "asking for the card's state cannot be done; a thread without a context may not allocate, and may "
+        "not after set_device"
+    )
+
+
 def test_what_an_old_library_cannot_tell_is_skipped(examined: Examined) -> None:
     patient = examined(Told(Emulator(), get_device_properties=None))
     assert [check(patient).status for check in (card.memory, card.temperature)] == ["skipped", "skipped"]
     assert card.given_back(patient).found == "closed in order"
+
+
+def test_where_the_library_cannot_tell_axcl_smi_is_asked(examined: Examined) -> None:
+    patient = examined(Told(Emulator(devices=(3,)), get_device_properties=None))
+    smi(patient)
+    assert card.releases(patient).numbers["firmware"] == "V3.10.2"
+    assert card.memory(patient).found.startswith("7022 of 7040 MiB of CMM free, asked in ")
+    assert card.temperature(patient).found == "38 °C, NPU 0%, CPU 1%"
+    assert card.given_back(patient).found == "closed in order; all memory is back"
 
 
 def test_a_card_that_is_not_there_is_told_with_the_call(tmp_path: Path) -> None:
@@ -193,10 +207,13 @@ def test_axcl_smi_is_asked(examined: Examined) -> None:
     patient = examined(Emulator(devices=(3,)))
     finding = card.smi(patient)
     assert (finding.status, finding.found) == ("warning", "axcl-smi tells nothing of this card")
-    patient.orders.smi.write_text(f"#!/bin/sh\ncat <<'END'\n{TABLE}END\n")
-    patient.orders.smi.chmod(0o755)
+    smi(patient)
     finding = card.smi(patient)
     assert (finding.status, finding.found) == ("ok", "axcl-smi tells 38 °C, 7022 MiB of CMM free")
+    patient.orders.smi.write_text(patient.orders.smi.read_text().replace(" 18 MiB", " 4000 MiB"))
+    finding = card.smi(patient)
+    assert finding.status == "warning"
+    assert finding.found == "axcl-smi tells 38 °C, 3040 MiB of CMM free, by our own count 7040 MiB"
 
 
 # --- a model

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from backends.axcl.measure import NUM_EXECUTES, NUM_ROUND_TRIPS, TINY
-from gateway.doctor import card, running
+from backends.axcl.measure import NUM_EXECUTES, NUM_ROUND_TRIPS, ROW, TINY
+from gateway.doctor import card, running, speech, stress
 from gateway.doctor.checks import CHECKS, LOAD_S, LOOK_S
 
 DOC = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text("utf-8")
@@ -25,6 +25,14 @@ def test_the_page_shows_every_check_of_the_emulated_card() -> None:
     }
 
 
+def test_what_a_first_contact_has_to_show_is_in_a_check_that_is_there() -> None:
+    table = DOC.partition("| to be shown |")[2].partition("\n\n")[0]
+    covering = re.findall(r"\| ([^|]+) \|$", table, re.MULTILINE)[2:]
+    assert len(covering) > 15
+    named = {name for cell in covering for name in re.findall(r"`(\w+)`", cell)}
+    assert named <= {check.name for check in CHECKS}
+
+
 def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     sizes = [f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB" for size in card.SIZES]
     for told in (
@@ -35,5 +43,10 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         f"a warning below {card.SLOW_LINK // card.MB} MB/s",
         f"the median of {NUM_EXECUTES}",
         f"the median of up to {running.NUM_TOKENS} tokens",
+        f"{ROW >> 10} KiB on it",
+        f"up to {speech.NUM_SAME} tokens",
+        f"up to {speech.MAX_ANSWER} tokens",
+        f"{speech.MAX_RUN} times in a row",
+        f"{stress.NUM_KILLS} processes",
     ):
         assert told in DOC

@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from gateway.cli import main
-from gateway.doctor.checks import CHECKS
+from gateway.doctor.checks import CHECKS, STRESS_CHECKS
 from gateway.doctor.examination import Examination, examine
 from gateway.doctor.patient import Orders
 from gateway.doctor.report import Names, for_an_issue, told
@@ -48,7 +48,7 @@ def test_on_the_emulated_card_everything_runs_through(doctor: Doctor) -> None:
     assert (done.status, done.err) == (0, "")
     lines = re.findall(r"^(ok|warning|failed|skipped) +(\w+) ", done.out, re.MULTILINE)
     assert [name for _, name in lines] == NAMES
-    none_needed = {check.name for check in CHECKS if check.card_only}
+    none_needed = {check.name for check in CHECKS if check.card_only} | STRESS_CHECKS
     assert {name for status, name in lines if status == "skipped"} == none_needed
     assert all(status == "ok" for status, name in lines if name not in none_needed)
     (report,) = Path().glob("axgate-doctor-*.md")
@@ -74,6 +74,9 @@ def test_json_is_one_object_with_the_numbers(doctor: Doctor, tmp_path: Path) -> 
     assert numbers["round_trip"]["ms"] > 0
     assert [len(numbers["bandwidth"][name]) for name in ("up_mb_s", "down_mb_s", "across_mb_s")] == [3, 3, 3]
     assert numbers["execute"]["ms"] > 0
+    assert all("indices uint32" in group for group in numbers["execute"]["groups"])
+    assert numbers["same_tokens"]["num_tokens"] == 55
+    assert len(numbers["answer"]["token_ids"]) > 1
     assert numbers["generate"]["token_ms"] > 0
     assert found["checks"][NAMES.index("vision")]["found"] == "this model has no vision graph"
 
@@ -136,7 +139,9 @@ def test_a_card_that_is_well_passes_and_warnings_do_not_fail(card: Card) -> None
     examination = examine(card("print('the library speaks')\n"), lambda each: seen.append(each.check.name))
     assert seen == NAMES
     statuses = {name: status for name, (status, _) in found(examination).items()}
-    assert statuses == dict.fromkeys(NAMES, "ok") | {"smi": "warning", "vision": "skipped"}
+    assert statuses == dict.fromkeys(NAMES, "ok") | {"smi": "warning"} | dict.fromkeys(
+        ("vision", "encoder", *STRESS_CHECKS), "skipped"
+    )
     assert (examination.passed, examination.said) == (True, "the library speaks")
 
 

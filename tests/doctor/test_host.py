@@ -11,7 +11,7 @@ import pytest
 from gateway.doctor import bus, software, system
 from gateway.doctor.machine import Machine
 from tests.doctor.bad_hosts import BAD, Look, Spoil, gone, text
-from tests.doctor.hosts import LOG, asleep, healthy
+from tests.doctor.hosts import CARD, LOG, asleep, healthy
 
 ALL: dict[Look, str] = {
     software.python: "Python of 64 bits on aarch64",
@@ -22,7 +22,7 @@ ALL: dict[Look, str] = {
     bus.driver: "all 5 kernel modules loaded, ax_pcie_dev_host bound",
     bus.nodes: "/dev/axcl_host, /dev/msg_userdev, /dev/ax_mmb_dev, /dev/p2p may be opened",
     bus.firmware: "ax650_card.pac in /lib/firmware/axcl",
-    software.libraries: "all 14 libraries in /usr/lib/axcl, for aarch64",
+    software.libraries: "all 15 libraries in /usr/lib/axcl, for aarch64",
     software.versions: "axclhost V3.10.2-1, pyAXCL 3.10.2",
     software.dma_buffer: (
         "4 MiB a buffer, the library's default; 2 MiB for others (/usr/bin/axcl/axcl.json)"
@@ -31,6 +31,7 @@ ALL: dict[Look, str] = {
     system.sleep: "all sleep targets are masked",
     system.cma: "195 of 256 MiB of CMA free",
     system.governor: "CPU governor performance",
+    system.interrupts: "interrupt 123 on CPU 1",
     bus.kernel_log: "the kernel's log names no dead card",
 }
 
@@ -92,6 +93,7 @@ def test_nodes_that_this_user_may_not_open_are_told(tmp_path: Path) -> None:
     [
         (system.cma, text("proc/meminfo", "MemTotal: 1 kB\n"), "this kernel keeps no CMA"),
         (system.governor, gone("sys/devices/system/cpu"), "the kernel does not set the clock of these CPUs"),
+        (system.interrupts, gone(f"{CARD}/msi_irqs"), "the card has no interrupts yet"),
         (bus.kernel_log, gone("dev/kmsg"), "the kernel's log cannot be read (No such file or directory)"),
         (system.sleep, gone("run/systemd/system"), "the kernel can suspend (freeze mem); who may ask"),
     ],
@@ -101,6 +103,31 @@ def test_what_cannot_be_known_is_skipped(tmp_path: Path, look: Look, spoil: Spoi
     spoil(tmp_path)
     finding = look(machine)
     assert (finding.status, finding.found[: len(found)]) == ("skipped", found)
+
+
+def test_an_old_binding_needs_no_logger(tmp_path: Path) -> None:
+    machine = healthy(tmp_path)
+    gone("usr/lib/axcl/libaxcl_logger.so")(tmp_path)
+    gone("site/pyAXCL-3.10.2.dist-info")(tmp_path)
+    text("site/pyAXCL-2.26.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: pyAXCL\nVersion: 2.26.0\n")(
+        tmp_path
+    )
+    assert software.libraries(machine).found == "all 14 libraries in /usr/lib/axcl, for aarch64"
+
+
+@pytest.mark.parametrize(("listed", "status"), [("0-1", "ok"), ("0", "warning"), ("0,2-3", "warning")])
+def test_an_interrupt_that_may_come_to_a_fast_cpu_is_ok(tmp_path: Path, listed: str, status: str) -> None:
+    machine = healthy(tmp_path)
+    gone("proc/irq/123/effective_affinity_list")(tmp_path)
+    text("proc/irq/123/smp_affinity_list", listed)(tmp_path)
+    assert system.interrupts(machine).status == status
+
+
+def test_where_all_cpus_are_the_same_any_will_do(tmp_path: Path) -> None:
+    machine = healthy(tmp_path)
+    gone("sys/devices/system/cpu")(tmp_path)
+    text("proc/irq/123/effective_affinity_list", "0")(tmp_path)
+    assert system.interrupts(machine).found == "interrupt 123 on CPU 0"
 
 
 def test_a_kernel_that_cannot_suspend_is_ok(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from backends.emulator import Emulator
+from backends.emulator import Emulator, OldEmulator
 
+AnyEmulator = Emulator | OldEmulator
 BF16 = ml_dtypes.bfloat16
 DEVICE = 129
 H2H, H2D, D2H, D2D = range(4)
@@ -60,18 +61,18 @@ def ready(cmm_bytes: int = 1 << 20) -> Emulator:
     return emulator
 
 
-def malloc(emulator: Emulator, num_bytes: int) -> int:
+def malloc(emulator: AnyEmulator, num_bytes: int) -> int:
     address, code = emulator.rt.malloc(num_bytes, 0)
     assert code == 0
     assert address is not None
     return address
 
 
-def upload(emulator: Emulator, address: int, array: npt.NDArray[Any]) -> None:
+def upload(emulator: AnyEmulator, address: int, array: npt.NDArray[Any]) -> None:
     assert emulator.rt.memcpy(address, array.ctypes.data, array.nbytes, H2D) == 0
 
 
-def download(emulator: Emulator, address: int, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def download(emulator: AnyEmulator, address: int, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
     array = np.empty_like(like)
     assert emulator.rt.memcpy(array.ctypes.data, address, array.nbytes, D2H) == 0
     return array
@@ -87,7 +88,7 @@ def free_cmm(emulator: Emulator) -> int:
     return int(properties["free_cmm_size"]) << 10
 
 
-def save_model(path: Path) -> Path:
+def save_model(path: Path, compiler: str = "emulated 1.0") -> Path:
     """output = input + indices + the sum over K_cache rows of row * mask, in fp32; K_cache_out = input."""
 
     def value(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:
@@ -122,6 +123,6 @@ def save_model(path: Path) -> Path:
         [numpy_helper.from_array(np.array([1]), "rows"), numpy_helper.from_array(np.array([2]), "last")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    helper.set_model_props(model, {"axgate.groups": json.dumps(GROUPS), "axgate.compiler": "emulated 1.0"})
+    helper.set_model_props(model, {"axgate.groups": json.dumps(GROUPS), "axgate.compiler": compiler})
     onnx.save(model, path)
     return path

@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pytest
 
 from backends.emulator import Emulator
 from backends.emulator.handles import SegmentationFault
-from tests.emulator.card import DEVICE, free_cmm, malloc, ready, ret
+from tests.emulator.card import DEVICE, download, free_cmm, malloc, ready, ret, save_model
 
 Answer = TypeVar("Answer")
 
@@ -48,7 +50,31 @@ def test_an_id_that_is_not_in_the_list_is_refused() -> None:
     assert card.rt.set_device(0) == ret(0x80300184)
     assert card.rt.reset_device(0) == ret(0x80300184)
     assert card.rt.create_context(0) == (None, ret(0x80300184))
-    assert card.rt.get_device_properties(0) == ({}, ret(0x80300184))
+    properties, code = card.rt.get_device_properties(0)
+    assert (code, len(properties), properties["total_cmm_size"]) == (ret(0x80300184), 13, 0)
+
+
+def test_each_card_has_its_own_memory_npu_and_models(tmp_path: Path) -> None:
+    path = str(save_model(tmp_path / "layer.axmodel"))
+    host = Emulator((3, 129), 1 << 20)
+    host.init(None)
+    contexts = [host.rt.create_context(device)[0] for device in (3, 129)]
+    for context, value in zip(contexts, (1, 2), strict=True):
+        assert context is not None
+        assert host.rt.set_current_context(context) == 0
+        assert host.rt.engine_init(0) == 0
+        address = malloc(host, 4)
+        assert address == 0x148000000
+        assert host.rt.memset(address, value, 4) == 0
+    model, _ = host.rt.engine_load_from_file(path)
+    assert host.rt.engine_get_affinity(model) == (0b111, 0)
+    assert contexts[0] is not None
+    host.rt.set_current_context(contexts[0])
+    assert download(host, 0x148000000, np.zeros(4, np.uint8)).tolist() == [1] * 4
+    assert host.rt.engine_get_affinity(model) == (0, ret(0x80300703))
+    host.rt.reset_device(129)
+    host.rt.set_current_context(contexts[0])
+    assert download(host, 0x148000000, np.zeros(4, np.uint8)).tolist() == [1] * 4
 
 
 def test_a_thread_that_is_bound_to_nothing_reaches_no_card() -> None:

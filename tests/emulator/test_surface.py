@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.emulator import Emulator
+from backends.emulator import Emulator, OldEmulator
 from tests.emulator.card import D2H, malloc, ready, ret
 
 # axcl.rt of pyAXCL V3.10.2: every function a backend could want, and its parameters.
@@ -80,10 +80,27 @@ RT = {
 }
 
 
-def test_names_and_parameters_are_those_of_pyaxcl() -> None:
-    rt = Emulator().rt
+# and what is different in V2.25.0.
+OLD_RT = {name: RT[name] for name in RT if name != "get_device_properties"} | {
+    "get_device_utilization_rate": "device_id"
+}
+
+
+@pytest.mark.parametrize(("rt", "expected"), [(Emulator().rt, RT), (OldEmulator().rt, OLD_RT)])
+def test_names_and_parameters_are_those_of_pyaxcl(rt: object, expected: dict[str, str]) -> None:
     public = {name: getattr(rt, name) for name in dir(rt) if not name.startswith("_")}
-    assert {name: " ".join(inspect.signature(call).parameters) for name, call in public.items()} == RT
+    assert {name: " ".join(inspect.signature(call).parameters) for name, call in public.items()} == expected
+
+
+def test_an_old_library_cannot_tell_its_load_and_says_so_on_standard_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    card = OldEmulator()
+    assert card.init(None) == 0
+    assert card.rt.get_version() == (2, 25, 0, 0)
+    assert card.rt.get_device_utilization_rate(129) == (0, 0, 0, -1)
+    assert card.rt.engine_get_model_compiler_version(0) is None
+    assert "undefined symbol" in capsys.readouterr().out
 
 
 def test_the_module_level_functions_are_those_of_pyaxcl() -> None:

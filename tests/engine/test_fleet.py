@@ -281,7 +281,10 @@ def test_what_never_fits_is_told_at_the_start() -> None:
         with pytest.raises(EngineFailure) as caught:
             await fleet(Card(40), a=20, b=50).start()
         assert str(caught.value) == (
-            "The model b cannot be loaded: it needs at least 0.0 MB of the device, which has 0.0 MB."
+            "The model b cannot be loaded: it needs at least 0.0 MB of the device, which has 0.0 MB: 0.0 MB "
+            "for its layers and head. What helps: --emulated-memory-mb 1 or more; a package of a smaller "
+            "model or with smaller weights, such as int4 in place of int8 (`axgate models --available` lists "
+            "published ones)."
         )
 
     within_bounds(scenario)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from backends.axcl.cures import HEARTBEAT_BUS, LEAST_CMA_BYTES
-from gateway.api.answer import PING_S
+from gateway.api.delivery import PING_S
 from gateway.engine.client import (
     FIRST_PAUSE_S,
     LEAST_RELOAD_S,
@@ -25,7 +25,7 @@ def test_the_limits_are_as_written() -> None:
         f"at least {FLOOR_S:.0f} s, and {UNMEASURED_S:.0f} s for a kind that was never seen to end",
         f"may take {LOAD_TIMEOUT_S:.0f} s the first time and then {RELOAD_TIMES} times as long",
         f"at least {LEAST_RELOAD_S:.0f} s.",
-        f"a comment every {PING_S} s",
+        f"a comment every {PING_S:.0f} s",
         f"working on {MAX_DEATHS} times when it died",
         f"After {MAX_FAILURES} workers in a row",
         f"`broken` after {MAX_FAILURES} failures in a row",

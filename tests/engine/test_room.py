@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine.room import Need, NoRoom, Tenant, check_fits, leavers, num_sessions
+from gateway.engine.room import Need, NoRoom, Tenant, leavers, num_sessions
 
 
 def tenant(name: str, num_bytes: int, used: int = 0, *, busy: bool = False, leaving: bool = False) -> Tenant:
@@ -65,9 +65,52 @@ def test_what_never_fits_is_told_with_the_numbers() -> None:
     with pytest.raises(NoRoom) as caught:
         leavers(3_000_000, 0, [tenant("a", 1_500_000), tenant("b", 1_000_000)])
     assert str(caught.value) == "it needs at least 3.0 MB of the device, which has 2.5 MB"
-    check_fits(5, 5)
-    with pytest.raises(NoRoom):
-        check_fits(6, 5)
+
+
+SMALLER = (
+    "a package of a smaller model or with smaller weights, such as int4 in place of int8 (`axgate models "
+    "--available` lists published ones)"
+)
+QWEN = Need(2_000_000_000, 250_000_000, 2_045_000_000, vision_bytes=440_000_000, context_length=2047)
+PARTS = "1560.0 MB for its layers and head, 440.0 MB for its vision graph, 250.0 MB for one session of up to "
+
+
+@pytest.mark.parametrize(
+    ("need", "free", "emulated_bytes", "told"),
+    [
+        (
+            QWEN,
+            2_100_000_000,
+            None,
+            f"it needs at least 2250.0 MB of the device, which has 2100.0 MB: {PARTS}2,047 tokens. "
+            "What helps: to stop other programs that use the card, which axcl-smi shows; a package compiled "
+            f"for a context of no more than about 818 tokens; {SMALLER}",
+        ),
+        (
+            QWEN,
+            1_000_000_000,
+            3_000_000_000,
+            f"it needs at least 2250.0 MB of the device, which has 1000.0 MB: {PARTS}2,047 tokens. "
+            f"What helps: --emulated-memory-mb 4250 or more; {SMALLER}",
+        ),
+        (
+            Need(1_000_000, 10_000, 1_500_000),
+            1_400_000,
+            1_400_000,
+            "it needs at least 1.5 MB of the device, which has 1.4 MB: 1.0 MB for its layers and head, 0.5 "
+            f"MB for a moment while it is loaded. What helps: --emulated-memory-mb 2 or more; {SMALLER}",
+        ),
+    ],
+    ids=["no room for a session", "no room at all", "no room to load"],
+)
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers_and_what_helps(
+    need: Need, free: int, emulated_bytes: int | None, told: str
+) -> None:
+    need.check(None, emulated_bytes)
+    need.check(need.least_bytes(), emulated_bytes)
+    with pytest.raises(NoRoom) as caught:
+        need.check(free, emulated_bytes)
+    assert str(caught.value) == told
 
 
 def need(model_bytes: int, cache_bytes: int | None = None, load_bytes: int = 0) -> Need:
@@ -95,6 +138,22 @@ def test_how_many_sessions(free: int, wanted: int, others: tuple[Need, ...], fou
     assert num_sessions(free, 10, wanted, others) == found
 
 
+@pytest.mark.parametrize(
+    ("free", "peak", "others", "found"),
+    [
+        (100, 45, (), 8),
+        (45, 45, (), 4),
+        (90, 45, (need(20, 10),), 5),  # 45 are its own in any case, and of the other 45 nobody needs 15
+        (90, 85, (need(20, 10),), 8),  # the other one does not fit beside it
+        (30, 45, (), 3),
+    ],
+)
+def test_what_it_takes_to_be_loaded_once_more_stays_the_models_own_and_holds_sessions(
+    free: int, peak: int, others: tuple[Need, ...], found: int
+) -> None:
+    assert num_sessions(free, 10, 8, others, peak) == found
+
+
 def test_a_model_without_room_for_a_session_is_told_with_the_numbers() -> None:
     with pytest.raises(NoRoom) as caught:
         num_sessions(1_000_000, 2_000_000, 8, ())
@@ -104,18 +163,20 @@ def test_a_model_without_room_for_a_session_is_told_with_the_numbers() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 20)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 20), st.integers(0, 60)), min_size=1, max_size=4),
     st.integers(1, 8),
     st.integers(0, 100),
 )
-def test_models_loaded_one_after_the_other_all_fit_where_each_has_room_for_a_session(
-    models: list[tuple[int, int]], wanted: int, spare: int
+def test_models_loaded_one_after_the_other_all_fit_and_each_can_be_loaded_again(
+    models: list[tuple[int, int, int]], wanted: int, spare: int
 ) -> None:
-    """Each is (bytes of the model, bytes of a cache); both are known beforehand, as when loaded again."""
-    free = sum(model + cache for model, cache in models) + spare
-    for place, (model, cache) in enumerate(models):
-        others = [need(*each) for each in models[place + 1 :]]
-        sessions = num_sessions(free - model, cache, wanted, others)
+    """Each is (bytes of the model, of a cache, and of the peak while it is loaded); all are known beforehand,
+    as when loaded again."""
+    needs = [Need(model, cache, model + peak) for model, cache, peak in models]
+    free = sum(each.least_bytes() for each in needs) + spare
+    for place, (model, cache, peak) in enumerate(models):
+        assert needs[place].least_bytes() <= free
+        sessions = num_sessions(free - model, cache, wanted, needs[place + 1 :], peak)
         assert 1 <= sessions <= wanted
-        free -= model + sessions * cache
+        free -= max(model + sessions * cache, model + peak)  # EngineInfo.reserved_bytes
     assert free >= 0

@@ -9,6 +9,7 @@ import pytest
 from gateway.engine.flight import MAX_DEATHS
 from gateway.engine.prompt import Output, SamplingParams
 from gateway.errors import EngineRestarting
+from tests.engine.constrained import SCHEMA, call, schema
 from tests.engine.faults import all_said, breaking, crowd, random_lives, request, said, undisturbed
 from tests.engine.faulty_worker import Fault, What
 from tests.engine.test_client import until
@@ -19,6 +20,8 @@ REQUESTS = (
     request(2, 13, 1, SamplingParams(16, temperature=0, frequency_penalty=1.0, repetition_penalty=1.3)),
     request(3, 30, 0, SamplingParams(15, temperature=0.7, presence_penalty=0.5, seed=3, num_top_logprobs=2)),
     request(4, 6, 1, SamplingParams(40, temperature=0, logit_bias=((9, 2.0),), num_top_logprobs=0)),
+    request(5, 9, 0, SamplingParams(30, temperature=1.0, seed=5, grammar=schema(SCHEMA))),
+    request(6, 2, 0, SamplingParams(60, temperature=0, frequency_penalty=0.5, grammar=call("[a-z]{3}"))),
 )
 
 

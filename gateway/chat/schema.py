@@ -1,0 +1,116 @@
+"""JSON schemas of clients -> what a reply is held to, by llguidance."""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+MAX_SCHEMA = 200_000
+"""Letters of a schema, written as JSON."""
+MAX_PROPERTIES = 1000
+"""Of one object. The time to compile grows with the square of their number: a thousand take 0.1 s."""
+
+MAX_LEVELS = 1000
+"""Of a schema whose references are all within each other. The library goes down them on the stack of a
+thread; the usual 8 MB of that end at about twice as many, and the process with them."""
+
+# On one line, with the blanks that models write: what is left to choose is only what is said. A small
+# model that may write more blanks writes as many as it may.
+_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+_UNSUPPORTED = re.compile(r"Unimplemented keys: \[(.*)\]")
+# Clients send the same tools with every request; the largest schemas are not remembered.
+_SMALL = 4096
+
+_BEFORE = "failed to compile JSON schema: "
+
+
+class UnusableSchema(ValueError):
+    """Its text is a sentence that says why."""
+
+
+def json_rule(schema: Mapping[str, Any], lenient: bool = False) -> str:
+    """The Lark expression (llguidance's dialect) for a JSON value that keeps to a schema. Of oneOf, more than
+    one may hold. `lenient`: keywords that cannot be held to are left out. Raises UnusableSchema."""
+    options = {**_FORM, "coerce_one_of": True, "lenient": lenient}
+    try:
+        rule = f"%json {json.dumps({**schema, 'x-guidance': options})}"
+    except (ValueError, RecursionError) as error:
+        raise UnusableSchema(f"It is nested too deep: {error}.") from error
+    if len(rule) > MAX_SCHEMA:
+        raise UnusableSchema(f"It is {len(rule)} letters of JSON, and at most {MAX_SCHEMA} are taken.")
+    _check_size(schema)
+    fault = _known_fault(rule) if len(rule) < _SMALL else _fault(rule)
+    if fault:
+        raise UnusableSchema(fault)
+    return rule
+
+
+def grammar_of(lark: str) -> str:
+    """In the form that SamplingParams.grammar has."""
+    return json.dumps({"grammars": [{"lark_grammar": lark}]})
+
+
+def _check_size(schema: Mapping[str, Any]) -> None:
+    waiting: list[tuple[object, int]] = [(schema, 1)]
+    depth, targets = 0, set()
+    while waiting:
+        each, level = waiting.pop()
+        depth = max(depth, level)
+        if isinstance(each, Mapping):
+            properties = each.get("properties")
+            if isinstance(properties, Mapping) and len(properties) > MAX_PROPERTIES:
+                raise UnusableSchema(
+                    f"An object in it has {len(properties)} properties, and at most {MAX_PROPERTIES} are "
+                    "taken."
+                )
+            targets.add(str(each.get("$ref")))
+            waiting += ((value, level + 1) for value in each.values())
+        elif isinstance(each, list | tuple):
+            waiting += ((value, level + 1) for value in each)
+    if depth * len(targets) > MAX_LEVELS:
+        raise UnusableSchema(
+            f"It is nested {depth} deep, with {len(targets) - 1} different $ref in it, and at most "
+            f"{MAX_LEVELS} levels are taken when all of them are within each other."
+        )
+
+
+def _fault(rule: str) -> str:
+    """Why it cannot be followed, or nothing. What llguidance compiles is limited by itself (LLParserLimits);
+    with the limits here, that takes half a second at most. Before 1.9, minItems of a billion took forever."""
+    matcher = LLMatcher(_LETTERS, grammar_of(f"start: {rule}"), log_level=0)
+    if not matcher.is_error():
+        matcher.compute_bitmask()  # only now a schema is found out that nothing can satisfy
+    return _reason(matcher.get_error()) if matcher.is_error() else ""
+
+
+_known_fault = lru_cache(1024)(_fault)
+
+
+def _reason(error: str) -> str:
+    """llguidance's own words, without its grammar around them."""
+    text = error.partition("\n   1 | ")[0].partition("\n<state>")[0].rpartition(_BEFORE)[2].strip()
+    if text.startswith("NoExtension"):
+        return "There is no JSON that satisfies it."
+    if "recursion limit exceeded" in text:
+        return "It is nested too deep."
+    if unsupported := _UNSUPPORTED.search(text):
+        return f"These keywords are not supported: {unsupported[1]}."
+    return text if text.endswith(".") else f"{text}."
+
+
+class _Bytes:
+    """A vocabulary of all bytes. Grammars are checked without that of the model they are for."""
+
+    eos_token_id, bos_token_id = 256, None
+    tokens = (*(bytes([byte]) for byte in range(256)), b"<end>")
+    special_token_ids = (256,)
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(text)
+
+
+_LETTERS = LLTokenizer(TokenizerWrapper(_Bytes()))

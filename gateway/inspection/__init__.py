@@ -1,0 +1,1 @@
+"""`axgate inspect`: what a package folder holds, what its graphs can do, and whether it can be served."""
