@@ -203,6 +203,7 @@ def _chat_model(
         context_length=info.decoder.context_length,
         image_reach=info.decoder.image_reach,
         defaults=GenerationDefaults.load(package.tokenizer, tokenizer, package.sampling),
+        holds_grammars=info.holds_grammars,
     )
 
 

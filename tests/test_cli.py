@@ -204,6 +204,7 @@ def test_a_served_model_is_listed_and_talked_to(here: Here) -> None:
         "max_messages",
         "max_parts",
         "max_tools",
+        "max_choices",
     ]
     assert re.search(rf"{MODEL_NAME} +│ loaded +│ yes", models.out)
     assert (chat.status, chat.err) == (0, "")

@@ -130,6 +130,6 @@ def _capabilities(model: ChatModel) -> Capabilities:
         vision=model.max_images > 0,
         video=model.max_videos > 0,
         tools=model.takes_tools,
-        structured_output=True,
+        structured_output=model.holds_grammars,
         reasoning=model.thinks,
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from gateway.chat.characters import Characters
+from gateway.chat.constraint import Constraint
 from gateway.chat.content import ImagePart, Link, VideoPart
 from gateway.chat.conversation import Conversation, Turn
 from gateway.chat.generation import GenerationDefaults
@@ -50,6 +51,7 @@ class ChatModel:
         context_length: int,
         image_reach: int,
         defaults: GenerationDefaults,
+        holds_grammars: bool = True,
     ) -> None:
         self.name = name
         self.context_length = context_length
@@ -57,6 +59,8 @@ class ChatModel:
         self.defaults = defaults
         self.takes_tools = template.takes_tools
         """Whether it can be told of tools, which a chat template may refuse."""
+        self.holds_grammars = holds_grammars
+        """Whether its replies can be made to be calls of tools, or to keep to a schema."""
         self.thinks = template.thinks
         """Whether it may reason before it replies."""
         self._tokenizer = tokenizer
@@ -65,7 +69,8 @@ class ChatModel:
         self._pictures = PictureReader(encoder, media, max_pixels) if encoder else None
         self._threads = ThreadPoolExecutor(MAX_TEXTS, "texts")
         self._writer = PromptWriter(name, tokenizer, template, encoder, context_length, image_reach)
-        self._turns = TurnWriter(self._writer, template, tokenizer, context_length)
+        constraint = Constraint(tokenizer, template.dialect, template.lead) if holds_grammars else None
+        self._turns = TurnWriter(self._writer, template, constraint, context_length)
         self.max_images = self._writer.most(ImagePart("", ""))
         self.max_videos = self._writer.most(VideoPart(Link("", ""), "", Pace()))
         self.max_video_frames = encoder.spec.video.max_frames if encoder and encoder.spec.video else 0

@@ -157,13 +157,14 @@ class Grammars:
         except (OSError, ValueError, LookupError, TypeError) as reason:
             log.warning("replies cannot be held to a grammar, because of the tokenizer: %s", reason)
 
+    @property
+    def usable(self) -> bool:
+        """Whether the tokenizer is of a kind that replies can be held to grammars with."""
+        return self._tokenizer is not None
+
     def begin(self, grammar: str, *, forcing: bool, begun: Sequence[int], room: int) -> "Future[Constraint]":
-        """Raises InvalidRequest where the tokenizer is of no use; the result, what Constraint does."""
-        if self._tokenizer is None:
-            raise InvalidRequest(
-                "Replies of this model cannot be held to a grammar or a schema: its tokenizer is of a kind "
-                "that is not known."
-            )
+        """The result raises what Constraint does."""
+        assert self._tokenizer is not None, "a grammar for a tokenizer that is of no use"
         return self._thread.submit(
             Constraint,
             self._tokenizer,

@@ -62,6 +62,7 @@ class WorkerConfig:
 class EngineInfo:
     """What the worker loaded. `vision_input` is None for a model without a vision graph.
 
+    holds_grammars: whether its replies can be made to follow a grammar (SamplingParams.grammar).
     need: the device memory that it takes. free_bytes: what was free before; None where nobody can tell.
     trials: what the self-test found, by which `kv_write` was chosen; none where the settings chose.
     """
@@ -74,6 +75,7 @@ class EngineInfo:
     device: DeviceKind
     need: Need
     free_bytes: int | None
+    holds_grammars: bool = True
     trials: tuple[Trial, ...] = field(default=(), compare=False)  # they differ in how long they took
 
     @property

@@ -99,6 +99,8 @@ def _load(
     decoder.new_cache().free()  # what is left may lie in pieces, too small for the one session promised
     sessions = SessionStore(decoder, max_sessions, config.max_saved_bytes)
     undo.callback(sessions.clear)
+    grammars = Grammars(package.tokenizer, decoder.info.vocab_size)
+    undo.callback(grammars.close)
     info = EngineInfo(
         decoder=decoder.info,
         prefix=package.prefix,
@@ -108,10 +110,9 @@ def _load(
         device="emulator" if backend.emulated else "card",
         need=need,
         free_bytes=free_bytes,
+        holds_grammars=grammars.usable,
         trials=decoder.trials,
     )
-    grammars = Grammars(package.tokenizer, decoder.info.vocab_size)
-    undo.callback(grammars.close)
     return Engine(decoder, encode, sessions, FeatureCache(config.max_feature_bytes), grammars), info
 
 

@@ -44,7 +44,7 @@ def model(context_length: int = 1024, template: str = "") -> ChatModel:
     return seeing(context_length, encoder=None, template=template)
 
 
-def thinking(context_length: int = 4096, template: str = THINKING) -> ChatModel:
+def thinking(context_length: int = 4096, template: str = THINKING, holds_grammars: bool = True) -> ChatModel:
     """A model whose tokenizer knows the markers of reasoning and calls."""
     return ChatModel(
         name="thinker",
@@ -56,6 +56,7 @@ def thinking(context_length: int = 4096, template: str = THINKING) -> ChatModel:
         context_length=context_length,
         image_reach=context_length,
         defaults=GenerationDefaults.load(DEMO, TOKENIZER, {}),
+        holds_grammars=holds_grammars,
     )
 
 
@@ -425,3 +426,15 @@ def test_a_product_in_a_template_is_not_larger_than_the_machine() -> None:
     assert (
         ChatTemplate("{{ '=' * 20 }}{{ 2 ** 10 }}{{ 3 * 4 }}", {}).render([user("a")]) == "=" * 20 + "102412"
     )
+
+
+def test_a_model_that_holds_to_no_grammar_may_call_but_cannot_be_made_to() -> None:
+    free = thinking(holds_grammars=False)
+    turn = prepared(free, tools=TOOLS, use=EITHER)
+    assert (turn.tools, turn.grammar) == (TOOLS, None)
+    with pytest.raises(InvalidRequest, match="cannot be made to call a tool or to be JSON") as error:
+        prepared(free, tools=TOOLS, use=replace(EITHER, required=True))
+    assert error.value.param == "tool_choice"
+    with pytest.raises(InvalidRequest) as error:
+        prepared(free, json=JsonReply(None, "response_format"))
+    assert error.value.param == "response_format"
