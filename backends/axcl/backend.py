@@ -5,11 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+from backends.axcl.cures import Host
 from backends.axcl.decoder import AxclDecoder
 from backends.axcl.description import Description, read_first, read_graphs
 from backends.axcl.graph import AxclGraph
 from backends.axcl.layers import KvWrite
 from backends.axcl.layout import LayerLayout
+from backends.axcl.monitor import told_by_tool
 from backends.axcl.package import Package
 from backends.axcl.rt import Runtime, import_axcl
 from backends.axcl.selftest import choose_kv_write
@@ -30,7 +32,10 @@ class AxclBackend:
 
     def __init__(self, axcl: Any, device_index: int = 0) -> None:  # noqa: ANN401 - pyAXCL has no types
         self._emulated = isinstance(axcl, Emulator)
+        told = None if hasattr(axcl.rt, "get_device_properties") else _told_free_bytes(device_index)
         self._runtime = Runtime(axcl, device_index)
+        if told is not None:
+            self._runtime.assume_free(told)
         free_bytes = self._runtime.free_bytes
         self._margin = 0 if self._emulated or free_bytes is None else free_bytes // MARGIN
         self._undo = ExitStack()
@@ -75,6 +80,13 @@ class AxclBackend:
 
     def close(self) -> None:
         self._undo.close()
+
+
+def _told_free_bytes(device_index: int) -> int | None:
+    """By axcl-smi, for libraries that cannot tell; before they are opened, because nothing may be forked
+    afterwards."""
+    buses = Host.look().buses
+    return told_by_tool(buses[device_index]).cmm_free_bytes if device_index < len(buses) else None
 
 
 def open_backend(

@@ -143,8 +143,12 @@ class Runtime:
     @property
     def free_bytes(self) -> int | None:
         """CMM that should be left: what was free before anything was loaded, less what was taken since (a
-        model counts as much as its file). None where the library cannot tell (pyAXCL before 3.10)."""
+        model counts as much as its file). None where nobody can tell; the library cannot before V3.10."""
         return None if self._free_at_start is None else self._free_at_start - self._used
+
+    def assume_free(self, free_bytes: int | None) -> None:
+        """What somebody else could tell before anything was taken, where the library cannot."""
+        self._free_at_start = free_bytes
 
     def _free_bytes(self) -> int | None:
         properties = self.properties()

@@ -101,8 +101,8 @@ class TurnWriter:
         if self._constraint is None:
             if reply or (drafted.use and drafted.use.required):
                 raise InvalidRequest(
-                    "Replies of this model cannot be made to call a tool or to be JSON: its tokenizer is of a "
-                    "kind that is not known.",
+                    "Replies of this model cannot be made to call a tool or to be JSON: its tokenizer is of "
+                    "a kind that is not known.",
                     param=reply.param if reply else "tool_choice",
                 )
             return drafted

@@ -2,11 +2,14 @@
 
 import pytest
 
+from backends.axcl import backend as backend_module
+from backends.axcl.backend import AxclBackend
 from backends.axcl.cures import Host, cures
 from backends.axcl.handles import PAGE
 from backends.axcl.layers import KvWrite
+from backends.axcl.monitor import Vitals
 from backends.base import DeviceError, DeviceMemoryError
-from backends.emulator import Emulator
+from backends.emulator import Emulator, OldEmulator
 from tests.packages import free_bytes, opened, text_package
 
 LAYER = "qwen3_p8_l0_together.axmodel"
@@ -61,3 +64,36 @@ def test_all_are_where_less_is_free_than_loading_takes(name: str) -> None:
     reason = refused(Emulator(cmm_bytes=size), OTHER[name])
     assert isinstance(reason, DeviceMemoryError)
     assert f"to load it takes {2 * layer / 1e6:.1f} MB, and 0." in str(reason)
+
+
+@pytest.mark.parametrize("told", [7000 << 20, None])
+def test_an_old_library_leaves_it_to_axcl_smi_how_much_is_free(
+    monkeypatch: pytest.MonkeyPatch, told: int | None
+) -> None:
+    asked: list[tuple[int, bool]] = []
+    card = OldEmulator(devices=(3, 7))
+
+    def tool(bus: int) -> Vitals:
+        asked.append((bus, card._process.initialized))
+        return Vitals(cmm_free_bytes=told)
+
+    monkeypatch.setattr(backend_module, "told_by_tool", tool)
+    monkeypatch.setattr(Host, "look", lambda: Host(buses=(3, 7)))
+    backend = AxclBackend(card, 1)
+    assert asked == [(7, False)]
+    if told is None:
+        assert backend.free_bytes is None
+    else:
+        assert backend.free_bytes == told * 31 // 32
+        decoder = backend.decoder(text_package(), KvWrite.DIRECT)
+        assert backend.free_bytes == told * 31 // 32 - card._process.cards[7].memory.used
+        decoder.close()
+        assert backend.free_bytes == told * 31 // 32
+    backend.close()
+
+
+def test_a_library_that_can_tell_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend_module, "told_by_tool", None)  # must not be called
+    monkeypatch.setattr(Host, "look", lambda: Host(buses=(129,)))
+    with opened(Emulator()) as backend:
+        assert free_bytes(backend) == 7040 << 20
