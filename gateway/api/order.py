@@ -40,5 +40,5 @@ def identity(request: Request, cache_key: str | None) -> Identity:
     return Identity(
         owner=request.scope["owner"],
         name=named[0] if named else cache_key,
-        ephemeral="x-openwebui-task" in headers,
+        ephemeral=bool(headers.get("x-openwebui-task")),  # which is sent with chats as well, and empty
     )
