@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from gateway.chat.compiling import compile_apart, compiled
+from gateway.errors import cut
 
 MAX_SCHEMA = 200_000
 """Letters of a schema, written as JSON."""
@@ -17,6 +18,26 @@ MAX_LEVELS = 1000
 """Of a schema whose references are all within each other. The library goes down them on the stack of a
 thread; the usual 8 MB of that end at about twice as many, and the process with them."""
 
+PLAIN = {
+    *(
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "nullable",
+    ),
+    *("$ref", "$defs", "definitions", "minimum", "maximum", "title", "description", "default", "examples"),
+    "$schema",
+}
+"""Keywords of schemas that are compiled right here. Others can take any time, or the whole process with them,
+such as a multipleOf of a large prime."""
+MAX_PLAIN = 64
+"""Levels of such a schema."""
+
 # On one line, with the blanks that models write: what is left to choose is only what is said. A small
 # model that may write more blanks writes as many as it may.
 _FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -24,6 +45,9 @@ _FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": 
 _UNSUPPORTED = re.compile(r"Unimplemented keys: \[(.*)\]")
 # Clients send the same tools with every request; the largest schemas are not remembered.
 _SMALL = 4096
+
+MAX_REASON = 300
+"""Letters of what the library says of a schema."""
 
 _BEFORE = "failed to compile JSON schema: "
 
@@ -43,7 +67,8 @@ def json_rule(schema: Mapping[str, Any], lenient: bool = False) -> str:
     if len(rule) > MAX_SCHEMA:
         raise UnusableSchema(f"It is {len(rule)} letters of JSON, and at most {MAX_SCHEMA} are taken.")
     _check_size(schema)
-    fault = _known_fault(rule) if len(rule) < _SMALL else _fault(rule)
+    find = _known_fault if len(rule) < _SMALL else _fault
+    fault = find(rule, _is_plain(schema))
     if fault:
         raise UnusableSchema(fault)
     return rule
@@ -78,13 +103,26 @@ def _check_size(schema: Mapping[str, Any]) -> None:
         )
 
 
-def _fault(rule: str) -> str:
-    """Why it cannot be followed, or nothing. What llguidance compiles is limited by itself (LLParserLimits);
-    with the limits here, that takes half a second at most. Before 1.9, minItems of a billion took forever."""
-    matcher = LLMatcher(_LETTERS, grammar_of(f"start: {rule}"), log_level=0)
-    if not matcher.is_error():
-        matcher.compute_bitmask()  # only now a schema is found out that nothing can satisfy
-    return _reason(matcher.get_error()) if matcher.is_error() else ""
+def _is_plain(schema: object, level: int = 0) -> bool:
+    """Whether it has nothing in it but what costs as little as it looks."""
+    if not isinstance(schema, Mapping) or level > MAX_PLAIN:
+        return isinstance(schema, bool)
+    inner: list[object] = [schema[key] for key in ("items", "additionalProperties") if key in schema]
+    for key in ("properties", "$defs", "definitions"):
+        named = schema.get(key, {})
+        inner += named.values() if isinstance(named, Mapping) else [named]
+    choices = schema.get("anyOf", [])
+    inner += choices if isinstance(choices, list) else [choices]
+    return schema.keys() <= PLAIN and all(_is_plain(each, level + 1) for each in inner)
+
+
+def _fault(rule: str, plain: bool) -> str:
+    """Why it cannot be followed, or nothing."""
+    grammar = grammar_of(f"start: {rule}")
+    error = compiled(grammar) if plain else compile_apart(grammar)
+    if error is None:
+        return "It is too much work to keep to it."
+    return _reason(error) if error else ""
 
 
 _known_fault = lru_cache(1024)(_fault)
@@ -99,18 +137,5 @@ def _reason(error: str) -> str:
         return "It is nested too deep."
     if unsupported := _UNSUPPORTED.search(text):
         return f"These keywords are not supported: {unsupported[1]}."
+    text = cut(text, MAX_REASON)
     return text if text.endswith(".") else f"{text}."
-
-
-class _Bytes:
-    """A vocabulary of all bytes. Grammars are checked without that of the model they are for."""
-
-    eos_token_id, bos_token_id = 256, None
-    tokens = (*(bytes([byte]) for byte in range(256)), b"<end>")
-    special_token_ids = (256,)
-
-    def __call__(self, text: bytes) -> list[int]:
-        return list(text)
-
-
-_LETTERS = LLTokenizer(TokenizerWrapper(_Bytes()))
