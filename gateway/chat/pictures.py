@@ -4,31 +4,49 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
 
 from PIL import Image
 
 from gateway.chat.content import ImagePart, Link, VideoPart
 from gateway.chat.media import IMAGE, VIDEO, Downloads, Kind, MediaFetcher, inline_frames
 from gateway.errors import InvalidRequest, StillPicture
+from gateway.vision.cache import DigestCache
 from gateway.vision.encoder import VisionEncoder, Visual
 from gateway.vision.image import open_image
 from gateway.vision.spec import VisionSpec
 from gateway.vision.video import Frame, Video, VideoLimits, spread
 from gateway.vision.video_file import open_video
 
-Work = Callable[[], Visual]
+MAX_PREPARED_BYTES = 64_000_000
+"""Pixels of pictures and videos that are kept for the next turn, in which the same files come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`prepare` is what makes a visual of `files`; with the same files and `how`, it makes the same."""
+
+    prepare: Callable[[], Visual]
+    files: tuple[bytes, ...]
+    how: object
+
+    def digest(self) -> bytes:
+        told = [repr(self.how).encode(), *(sha256(file).digest() for file in self.files)]
+        return sha256(b"".join(told)).digest()
 
 
 class PictureReader:
     """Turns pictures and videos into what the vision graph takes. Decoding one may need hundreds of megabytes
     and seconds of work, so one thread decodes and prepares them all, one after the other, and does nothing
-    else: there is never more than one decoded, and text waits for none."""
+    else: there is never more than one decoded, and text waits for none. What was prepared is kept."""
 
     def __init__(self, encoder: VisionEncoder[VisionSpec], media: MediaFetcher, max_pixels: int) -> None:
         self._encoder = encoder
         self._media = media
         self._limits = VideoLimits(max_pixels)
         self._thread = ThreadPoolExecutor(1, "pictures")
+        self._prepared = DigestCache[Visual](MAX_PREPARED_BYTES)
 
     def close(self) -> None:
         """What waits to be prepared never is."""
@@ -46,7 +64,7 @@ class PictureReader:
             else:
                 work = await self._video(part, downloads)
             async with turn:
-                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+                return await self._visual(work)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -58,9 +76,17 @@ class PictureReader:
             raise _first(failed) from None
         return [tasks[part.key].result() for part in parts]
 
+    async def _visual(self, work: Work) -> Visual:
+        digest = await asyncio.to_thread(work.digest)
+        visual = self._prepared.get(digest)
+        if visual is None:
+            visual = await asyncio.get_running_loop().run_in_executor(self._thread, work.prepare)
+            self._prepared.put(digest, visual)
+        return visual
+
     async def _image(self, part: ImagePart, downloads: Downloads) -> Work:
         file = await self._fetch(part, IMAGE, downloads)
-        return lambda: self._encoder.prepare(self._opened(part, file))
+        return Work(lambda: self._encoder.prepare(self._opened(part, file)), (file,), "image")
 
     async def _video(self, part: VideoPart, downloads: Downloads) -> Work:
         if isinstance(part.source, tuple):
@@ -72,7 +98,7 @@ class PictureReader:
             return await self._frames(frames, part, downloads)
         file = await self._fetch(link, VIDEO, downloads)
 
-        def work() -> Visual:
+        def prepare() -> Visual:
             with _named(link.param):
                 try:
                     video = open_video(
@@ -82,7 +108,7 @@ class PictureReader:
                     raise StillPicture(error.message, param=f"{part.param}.type") from error
             return self._encoder.prepare_video(video)
 
-        return work
+        return Work(prepare, (file,), part.pace)
 
     async def _frames(self, links: Sequence[Link], part: VideoPart, downloads: Downloads) -> Work:
         """Only those are fetched that are taken."""
@@ -95,14 +121,14 @@ class PictureReader:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._fetch(links[place], IMAGE, downloads)) for place in chosen]
 
-        def work() -> Visual:
+        def prepare() -> Visual:
             frames = []
             for place, task in zip(chosen, tasks, strict=True):
                 image = self._opened(links[place], task.result())
                 frames.append(Frame(self._limits.fitted(image, len(chosen)), place / rate))
             return self._encoder.prepare_video(Video(tuple(frames), len(links) / rate))
 
-        return work
+        return Work(prepare, tuple(task.result() for task in tasks), (len(links), part.pace))
 
     async def _fetch(self, link: Link, kind: Kind, downloads: Downloads) -> bytes:
         with _named(link.param):

@@ -1,37 +1,45 @@
-"""Features that were encoded before: the same picture comes again in every turn of a conversation."""
+"""What was made of pictures before: clients send all of a conversation's again in every turn."""
 
 from collections import OrderedDict
+from typing import Generic, Protocol, TypeVar
 
 from gateway.vision.encoder import Features
 
 
-class FeatureCache:
-    """Digest of the pixels -> Features; the least recently used go first once `max_bytes` is passed."""
+class Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+Kept = TypeVar("Kept", bound=Sized)
+
+
+class DigestCache(Generic[Kept]):
+    """By digest of what it was made of; the least recently used go first once `max_bytes` is passed."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._features: OrderedDict[bytes, Features] = OrderedDict()
+        self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self.num_bytes = 0
-        self.num_hits = 0
-        self.num_misses = 0
 
-    def get(self, digest: bytes) -> Features | None:
-        features = self._features.get(digest)
-        if features is None:
-            self.num_misses += 1
-            return None
-        self._features.move_to_end(digest)
-        self.num_hits += 1
-        return features
+    def get(self, digest: bytes) -> Kept | None:
+        kept = self._kept.get(digest)
+        if kept is not None:
+            self._kept.move_to_end(digest)
+        return kept
 
-    def put(self, digest: bytes, features: Features) -> None:
-        """Features larger than the whole cache are not kept."""
-        if features.nbytes > self._max_bytes:
+    def put(self, digest: bytes, new: Kept) -> None:
+        """What is larger than the whole cache is not kept."""
+        if new.nbytes > self._max_bytes:
             return
-        if (known := self._features.pop(digest, None)) is not None:
+        if (known := self._kept.pop(digest, None)) is not None:
             self.num_bytes -= known.nbytes
-        self._features[digest] = features
-        self.num_bytes += features.nbytes
+        self._kept[digest] = new
+        self.num_bytes += new.nbytes
         while self.num_bytes > self._max_bytes:
-            _, oldest = self._features.popitem(last=False)
+            _, oldest = self._kept.popitem(last=False)
             self.num_bytes -= oldest.nbytes
+
+
+class FeatureCache(DigestCache[Features]):
+    """By digest of the pixels."""

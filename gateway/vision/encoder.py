@@ -54,6 +54,11 @@ class Visual:
     layout: Layout
     pixels: tuple[Pixels, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Each array once: a run may make the features of several tiles."""
+        return sum({id(each.data): int(each.data.nbytes) for each in self.pixels}.values())
+
 
 class VisionEncoder(ABC, Generic[Spec]):
     """One family, for one vision graph. `prepare` runs where the request is read, `encode` where the device

@@ -352,6 +352,27 @@ def test_one_picture_is_prepared_at_a_time_and_requests_take_turns() -> None:
     assert order.index(5) <= 2
 
 
+def test_a_picture_that_comes_again_is_not_prepared_again() -> None:
+    prepared: list[int] = []
+
+    class Counting(Qwen3VL):
+        def prepare(self, image: Image.Image) -> Visual:
+            prepared.append(image.width)
+            return super().prepare(image)
+
+    chat = model(encoder=Counting(ENCODER.name, ENCODER.spec, ENCODER.graph_input))
+    first = [user(image(data_url(pattern(11, 9))), "What?")]
+    again = [*first, message("assistant", "That."), user(image(data_url(pattern(12, 9))), "And?")]
+
+    async def run() -> list[Turn]:
+        return [await chat.prepare(Conversation(tuple(each))) for each in (first, again)]
+
+    turns = asyncio.run(run())
+    assert prepared == [11, 12]
+    assert [len(turn.prompt.images) for turn in turns] == [1, 2]
+    assert turns[0].prompt.images[0].pixels.digest == turns[1].prompt.images[0].pixels.digest
+
+
 def test_a_picture_that_fails_is_named() -> None:
     good, bad = image(), image("data:image/png;base64,AAAA", "messages[0].content[1]")
     error = refusal([user(good, bad)])
