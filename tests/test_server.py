@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from gateway.server import _listen
 from tests.served import Gateway, served
 
 ENDLESS = {
@@ -95,3 +96,10 @@ def test_a_server_told_to_stop_while_it_loads_leaves_nothing_behind(tmp_path: Pa
         told = process.communicate(timeout=20)[1]
     assert (process.returncode, "Traceback" in told) == (0, False)
     assert not [*tmp_path.glob("axgate-*")]
+
+
+def test_the_end_of_an_answer_does_not_wait_until_its_beginning_is_acknowledged() -> None:
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import tokenizers
@@ -35,7 +36,7 @@ class Tokenizer:
         self._added = tokenizer.get_added_tokens_decoder()
         special = [token.content for token in self._added.values() if token.special]
         self._special = tuple(special)
-        self._begun = _begun(special)
+        self._begun = _begun(self._special)
         self._longest = max(map(len, tokenizer.get_vocab(with_added_tokens=True)))
         self.special_tokens = special_tokens
 
@@ -123,7 +124,8 @@ class Tokenizer:
         return self._tokenizer.token_to_id(token)
 
 
-def _begun(tokens: Sequence[str]) -> tuple[str, ...]:
+@lru_cache(16)
+def _begun(tokens: tuple[str, ...]) -> tuple[str, ...]:
     """All that they can begin with."""
     return tuple({token[:size] for token in tokens for size in range(1, len(token))})
 
