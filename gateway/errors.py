@@ -17,6 +17,7 @@ GatewayError                    500 server_error
 ├── MethodNotAllowed            405 invalid_request_error
 ├── BodyTimeout                 408 invalid_request_error
 ├── BodyTooLarge                413 invalid_request_error
+├── BodyEncoded                 415 invalid_request_error
 ├── Unavailable                 503 server_error, with Retry-After
 │   ├── Overloaded                  overloaded
 │   └── EngineRestarting            engine_restarting
@@ -166,6 +167,11 @@ class BodyTimeout(GatewayError):
 
 class BodyTooLarge(GatewayError):
     status = 413
+    type = "invalid_request_error"
+
+
+class BodyEncoded(GatewayError):
+    status = 415
     type = "invalid_request_error"
 
 

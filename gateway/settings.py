@@ -99,7 +99,7 @@ class Settings(BaseSettings):
 
     # device
     device: Literal["auto", "card", "emulator"] = Field(
-        "auto", description="card, emulator, or auto: the card when one answers"
+        "auto", description="card, emulator, or auto: what the model is made for"
     )
     device_index: int = Field(0, ge=0, description="which card, counted from 0")
     kv_write: Literal["auto", "direct", "copy", "vendor"] = Field(

@@ -1,5 +1,6 @@
 """From the bytes of a request to one of the wire's models."""
 
+from codecs import BOM_UTF8
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -30,7 +31,7 @@ def _object(body: bytearray) -> dict[str, Any]:
     try:
         if sum(map(body.count, b",[{")) > MAX_VALUES:
             raise ValueError(f"more than {MAX_VALUES} commas and brackets")
-        value = from_json(body)
+        value = from_json(body.removeprefix(BOM_UTF8))
     except ValueError as error:
         raise InvalidRequest(f"We could not parse the JSON body of your request: {error}.") from None
     if not isinstance(value, dict):

@@ -3,13 +3,13 @@
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.answer import ChatAnswer
 from gateway.api.body import read_request
+from gateway.api.chat_answer import ChatAnswer
+from gateway.api.chat_request import ChatRequest
 from gateway.api.conversation import conversation
 from gateway.api.delivery import deliver
 from gateway.api.models import Models
 from gateway.api.order import Order, identity
-from gateway.api.protocol import CompletionRequest
 from gateway.chat.conversation import Turn
 from gateway.chat.model import ChatModel
 
@@ -23,7 +23,7 @@ class ChatCompletions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        wanted = await read_request(request, CompletionRequest, self._max_body_bytes)
+        wanted = await read_request(request, ChatRequest, self._max_body_bytes)
         offer = self._models.find(wanted.model)
         asked = conversation(wanted)
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from gateway.errors import BodyTimeout, BodyTooLarge
+from gateway.errors import BodyEncoded, BodyTimeout, BodyTooLarge, cut
 
 BODY_TIMEOUT_S = 60.0
 """How long a client may take to send a body: the largest, by default, needs 8.5 Mbit/s."""
@@ -16,7 +16,11 @@ T = TypeVar("T")
 
 
 async def read_body(request: Request, max_bytes: int) -> bytearray:
-    """Raises BodyTooLarge, before reading where the length is announced; BodyTimeout; ClientDisconnect."""
+    """Raises BodyEncoded, for one that is compressed; BodyTooLarge, before reading where the length is
+    announced; BodyTimeout; ClientDisconnect."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("identity", ""):
+        raise BodyEncoded(f"The content encoding '{cut(encoding)}' is not supported: send the body as it is.")
     too_large = BodyTooLarge(f"The request body is larger than {max_bytes} bytes.")
     if int(request.headers.get("content-length", 0)) > max_bytes:
         raise too_large

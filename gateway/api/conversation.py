@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.api.chat_request import ConversationFields
 from gateway.api.messages import (
     WireFrames,
     WireImage,
@@ -12,7 +13,6 @@ from gateway.api.messages import (
     WireText,
     WireVideo,
 )
-from gateway.api.protocol import ConversationFields
 from gateway.api.tools import Choosing, NamedTool, ResponseFormat, WireTool
 from gateway.chat.content import ImagePart, Link, Message, TextPart, ToolCall, VideoPart
 from gateway.chat.conversation import Conversation, JsonReply, Tool, ToolUse

@@ -54,7 +54,10 @@ class HttpProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """To what is no HTTP, in the shape of all other errors."""
+        """To what is no HTTP, in the shape of all other errors, unless an answer has begun already."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
         body = ErrorAnswer.of(InvalidRequest(msg)).model_dump_json().encode()
         headers = {
             "content-type": "application/json",

@@ -58,5 +58,6 @@ def _key(headers: Headers) -> bytes:
     """As clients send one: behind "Bearer", without that word, or in the header that Azure's clients use."""
     sent = headers.get("authorization") or headers.get("api-key", "")
     scheme, _, key = sent.partition(" ")
-    # ASGI decodes headers as Latin-1; this is the key byte by byte as it was sent.
-    return (key if scheme.lower() == "bearer" else sent).strip().encode("latin-1")
+    # ASGI decodes headers as Latin-1; this is the key byte by byte as it was sent. Of what Latin-1 takes for
+    # blanks, some are the ends of letters in UTF-8.
+    return (key if scheme.lower() == "bearer" else sent).strip(" \t").encode("latin-1")

@@ -1,10 +1,10 @@
 """The wire: the messages of a conversation, as OpenAI and the usual local servers write them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from gateway.api.wire import OneOrList, Wire
+from gateway.api.wire import OneOrList, Wire, only
 from gateway.vision.video import MAX_LISTED
 
 MAX_MESSAGES, MAX_PARTS, MAX_CALLS = 4096, 1024, 128
@@ -90,6 +90,8 @@ class WireMessage(Wire):
     reasoning: str | None = None
     tool_call_id: str | None = None
     tool_calls: Annotated[list[PastCall], Field(fail_fast=True, max_length=MAX_CALLS)] = Field([])
+    function_call: Annotated[Any, only(None)] = None
+    audio: Annotated[Any, only(None)] = None
 
 
 Messages = Annotated[list[WireMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.wire import ErrorAnswer
 from gateway.errors import (
+    BodyEncoded,
     BodyTimeout,
     BodyTooLarge,
     EngineFailure,
@@ -74,7 +75,7 @@ def error_response(error: GatewayError) -> Response:
         headers["x-should-retry"] = "false"  # for OpenAI's clients, which would try twice more
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, BodyTimeout | BodyTooLarge):
+    if isinstance(error, BodyTimeout | BodyTooLarge | BodyEncoded):
         headers["Connection"] = "close"  # the rest of the body is not worth waiting for
     body = ErrorAnswer.of(error).model_dump_json()
     return Response(body, error.status, headers, media_type="application/json")

@@ -39,6 +39,6 @@ def identity(request: Request, cache_key: str | None) -> Identity:
     named = [headers[header] for header in NAMING if headers.get(header)]
     return Identity(
         owner=request.scope["owner"],
-        name=named[0] if named else cache_key,
+        name=named[0] if named else cache_key or None,
         ephemeral=bool(headers.get("x-openwebui-task")),  # which is sent with chats as well, and empty
     )

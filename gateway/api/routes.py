@@ -12,13 +12,13 @@ from backends.axcl.monitor import Monitor
 from gateway.api.chat_completions import ChatCompletions
 from gateway.api.door import Door, Guarded
 from gateway.api.health import Health
-from gateway.api.kept_responses import KeptResponses
 from gateway.api.keys import ApiKey, KeyCheck
 from gateway.api.metrics import Counted, Metrics
 from gateway.api.middleware import RequestLog, answer_gateway_error, answer_http_exception
 from gateway.api.models import Limits, Models, Offer
-from gateway.api.response_store import ResponseStore
-from gateway.api.responses import Responses
+from gateway.api.responses.kept_responses import KeptResponses
+from gateway.api.responses.responses import Responses
+from gateway.api.responses.store import ResponseStore
 from gateway.api.text_completions import TextCompletions
 from gateway.api.tokens import Tokens
 from gateway.engine.fleet import Fleet
@@ -45,15 +45,14 @@ def build_api(
         allow_origins=cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["x-request-id", "x-axgate-ignored", "retry-after"],
+        expose_headers=["x-request-id", "x-axgate-ignored", "retry-after", "x-should-retry"],
     )
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", ChatCompletions(models, limits.max_body_bytes), methods=["POST"]),
             Route("/v1/completions", TextCompletions(models, limits.max_body_bytes), methods=["POST"]),
             Route("/v1/responses", Responses(models, store, limits.max_body_bytes), methods=["POST"]),
-            Route("/v1/responses/{id}", kept.one),
-            Route("/v1/responses/{id}", kept.delete, methods=["DELETE"]),
+            Route("/v1/responses/{id}", kept.one, methods=["GET", "DELETE"]),
             Route("/v1/responses/{id}/input_items", kept.items),
             Route("/v1/responses/{id}/cancel", kept.cancel, methods=["POST"]),
             Route("/v1/models", models.list),

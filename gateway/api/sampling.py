@@ -36,7 +36,7 @@ class SamplingFields(Wire):
     min_p: float | None = Field(None, ge=0, le=1)
     frequency_penalty: Penalty = 0
     presence_penalty: Penalty = 0
-    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    repetition_penalty: float | None = Field(None, ge=0.01, le=2)  # dividing by less would leave no numbers
     logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=MAX_BIASES)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: Annotated[

@@ -8,13 +8,14 @@ from uuid import uuid4
 
 from sse_starlette import ServerSentEvent
 
-from gateway.api.answer import FINGERPRINT, LEAST_LOGPROB, wire_usage
-from gateway.api.completion import WireUsage
 from gateway.api.delivery import Answer, event
 from gateway.api.feed import Feed
+from gateway.api.logprobs import finite
 from gateway.api.text_completion import TextChoice, TextCompletion, TextLogprobs
 from gateway.api.told import gathered
-from gateway.chat.logprobs import ShownLogprobs, TokenLogprob
+from gateway.api.usage import WireUsage
+from gateway.api.wire import FINGERPRINT
+from gateway.chat.logprobs import ShownLogprobs
 from gateway.chat.reply import FinishReason
 
 
@@ -33,8 +34,8 @@ class TokenPlaces:
             self._next += len(self._decoder.decode(one.chosen.bytes or b""))
         return TextLogprobs(
             tokens=[one.chosen.text for one in shown],
-            token_logprobs=[_logprob(one.chosen) for one in shown],
-            top_logprobs=[{each.text: _logprob(each) for each in (*one.top, one.chosen)} for one in shown],
+            token_logprobs=[finite(one.chosen) for one in shown],
+            top_logprobs=[{each.text: finite(each) for each in (*one.top, one.chosen)} for one in shown],
             text_offset=places,
         )
 
@@ -62,7 +63,7 @@ class TextAnswer(Answer):
                     finish_reason=_reason(told.finish_reason),
                 )
             )
-        return self._completion(choices, wire_usage(feed.totals))
+        return self._completion(choices, WireUsage.of(feed.totals))
 
     async def events(self, feed: Feed) -> AsyncIterator[ServerSentEvent]:
         places: dict[int, TokenPlaces] = {}
@@ -79,7 +80,7 @@ class TextAnswer(Answer):
                 reason = _reason(delta.finish_reason)
                 yield self._chunk(TextChoice(index=index, text="", finish_reason=reason))
         if self._with_usage:
-            yield self._chunk(usage=wire_usage(feed.totals))
+            yield self._chunk(usage=WireUsage.of(feed.totals))
         yield event("[DONE]")
 
     def _echo(self, feed: Feed, index: int) -> str:
@@ -103,7 +104,3 @@ class TextAnswer(Answer):
 def _reason(reason: FinishReason | None) -> Literal["stop", "length"]:
     """Nothing is called here."""
     return "length" if reason == "length" else "stop"
-
-
-def _logprob(token: TokenLogprob) -> float:
-    return max(token.logprob, LEAST_LOGPROB)

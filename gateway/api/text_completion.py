@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from gateway.api.completion import WireUsage
+from gateway.api.usage import WireUsage
 from gateway.api.wire import Wire
 
 

@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.body import read_request
+from gateway.api.chat_request import ConversationFields
 from gateway.api.conversation import conversation
 from gateway.api.messages import Messages
 from gateway.api.models import Models
-from gateway.api.protocol import ConversationFields
 from gateway.api.wire import Wire, json_response
 from gateway.errors import InvalidRequest
 

@@ -20,7 +20,10 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from starlette.responses import Response
 
+from gateway import __version__
 from gateway.errors import GatewayError
+
+FINGERPRINT = f"axgate-{__version__}"
 
 MAX_NAME = 512  # characters in the name of a conversation
 

@@ -213,6 +213,7 @@ def test_max_tokens_is_capped_to_what_fits() -> None:
         ({"X-Session-Id": "a", "X-OpenWebUI-Chat-Id": "b"}, {}, Identity(name="a")),
         ({"X-OpenWebUI-Task": "title_generation"}, {}, Identity(ephemeral=True)),
         ({"X-OpenWebUI-Task": ""}, {}, Identity()),
+        ({"X-Session-Id": ""}, {"prompt_cache_key": ""}, Identity()),
         ({"Authorization": "bearer sk-1"}, {}, Identity(owner=sha256(b"sk-1").hexdigest())),
         ({"Authorization": "BEARER  sk-1 "}, {}, Identity(owner=sha256(b"sk-1").hexdigest())),
         ({"Authorization": "sk-1"}, {}, Identity(owner=sha256(b"sk-1").hexdigest())),

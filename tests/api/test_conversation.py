@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gateway.api.chat_request import ChatRequest
 from gateway.api.conversation import messages
-from gateway.api.protocol import CompletionRequest
 from gateway.api.refusal import refusal
 from gateway.chat.content import Link, TextPart, VideoPart
 from gateway.vision.video import MAX_LISTED, Pace
@@ -17,7 +17,7 @@ MP4, FRAME = "data:video/mp4;base64,AAAA", "data:image/png;base64,AAAA"
 
 
 def read(part: dict[str, Any]) -> VideoPart:
-    request = CompletionRequest.model_validate(body([text("x"), part]))
+    request = ChatRequest.model_validate(body([text("x"), part]))
     (message,) = messages(request.messages)
     first, video = message.content
     assert first == TextPart("x")

@@ -7,6 +7,7 @@ from pathlib import Path
 from starlette.routing import Route
 
 from gateway.api.body import MAX_VALUES
+from gateway.api.chat_request import MAX_VARIABLE, ChatRequest
 from gateway.api.connection import BODY_TIMEOUT_S
 from gateway.api.delivery import PING_S, WAITING_PING_S
 from gateway.api.door import Door
@@ -14,7 +15,6 @@ from gateway.api.feed import PREPARING_S, QUIET_S
 from gateway.api.http import HEAD_TIMEOUT_S, KEEP_ALIVE_S, MAX_HEAD_BYTES, STALL_TIMEOUT_S
 from gateway.api.keys import ApiKey
 from gateway.api.pace import FIRST_GUESS_S, LEAST_S, MEMORY, MOST_S
-from gateway.api.protocol import MAX_VARIABLE, CompletionRequest
 from gateway.api.refusal import WORDS
 from gateway.api.wire import MAX_NAME
 from gateway.chat.media import MediaLimits
@@ -26,7 +26,8 @@ from tests.api.scripted_chat import scripted
 from tests.api.service import LIMITS, ScriptedEngine, ask, call, service
 
 NUMBERS = ("integer", "decimal")
-PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
 
 
 def test_every_endpoint_has_its_row() -> None:
@@ -49,7 +50,7 @@ def table(title: str) -> list[list[str]]:
 
 def test_every_field_of_a_request_has_its_row_with_what_it_may_hold() -> None:
     rows = table("field | accepted")
-    assert [(path.strip("`| "), accepted) for path, accepted, *_ in rows] == fields(CompletionRequest)
+    assert [(path.strip("`| "), accepted) for path, accepted, *_ in rows] == fields(ChatRequest)
 
 
 def test_every_header_of_an_answer_has_its_row() -> None:
@@ -63,8 +64,9 @@ def test_every_header_of_an_answer_has_its_row() -> None:
         ask(service(door=Door(lambda: 0))),
         call(service(), method="GET"),
         call(service(limits=replace(LIMITS, max_body_bytes=1)), json={}),
+        call(service(), json={}, headers={"content-encoding": "gzip"}),
     ]
-    assert [answer.status_code for answer in answers] == [200, 200, 500, 401, 503, 405, 413]
+    assert [answer.status_code for answer in answers] == [200, 200, 500, 401, 503, 405, 413, 415]
     sent = {name for answer in answers for name in answer.headers}
     told = {name for row in table("header of an answer") for name in re.findall(r"`([\w-]+)`", row[0])}
     assert told == sent - {"content-type", "content-length"}
@@ -78,7 +80,9 @@ def test_every_error_code_is_listed_with_its_status_and_no_other() -> None:
         kinds += kind.__subclasses__()
     told = {(kind.status, kind.code) for kind in kinds if kind.code}
     wrong = [code.format(number=number) for code, _ in WORDS.values() for number in NUMBERS if code]
-    assert told | {(400, code) for code in (*wrong, "invalid_base64")} == listed
+    files = (ROOT / "gateway").rglob("*.py")
+    given = [code for file in files for code in re.findall(r'\bcode="(\w+)"', file.read_text("utf-8"))]
+    assert told | {(400, code) for code in (*wrong, *given)} == listed
 
 
 def test_the_limits_of_a_body_are_as_written() -> None:

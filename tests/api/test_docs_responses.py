@@ -3,12 +3,12 @@
 import pytest
 from pydantic import BaseModel
 
-from gateway.api.response_request import (
+from gateway.api.responses.request import (
     MAX_METADATA,
     MAX_METADATA_VALUE,
     ResponseRequest,
 )
-from gateway.api.response_store import MAX_KEPT, MAX_KEPT_BYTES, MAX_KEPT_S
+from gateway.api.responses.store import MAX_KEPT, MAX_KEPT_BYTES, MAX_KEPT_S
 from gateway.api.sampling import MAX_CHOICES, SamplingFields
 from gateway.api.text_request import DEFAULT_MAX_TOKENS, TextRequest
 from tests.api.fields import fields

@@ -163,3 +163,17 @@ def test_headers_without_end_are_refused() -> None:
         assert (await answer(reader))[0] == 400
 
     talk(service(), endless)
+
+
+def test_what_is_no_http_behind_an_answer_ends_the_connection_and_nothing_else() -> None:
+    faults: list[object] = []
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        writer.write(b"POST /nope HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        assert (await answer(reader))[0] == 404
+        writer.write(b"no chunk\r\n")
+        assert await ends(reader)
+
+    talk(service(), babble)
+    assert faults == []

@@ -7,6 +7,7 @@ import pytest
 from openai.types.responses.response_item_list import ResponseItemList
 
 from gateway.api.keys import ApiKey
+from gateway.api.messages import MAX_MESSAGES
 from gateway.chat.content import ImagePart, Message, ToolCall
 from gateway.chat.reply import Delta
 from tests.api.responding import CALLS, PATH, SAID, TOOL, answered, ask, get, refused, said
@@ -83,11 +84,61 @@ def test_without_input_the_answer_before_is_continued() -> None:
     assert going_on == begun + told
 
 
+def test_items_of_kept_responses_can_be_referred_to() -> None:
+    """As the AI SDK for JavaScript does with all that it got from the server."""
+    chat = scripted(CALLS, (Delta("Blue."),), ends="tool_calls")
+    app = service(ScriptedEngine(SAID), chat=chat)
+    asked = [{"role": "user", "content": "Hi"}]
+    first = answered(app, asked, tools=[TOOL])
+    asked += [{"type": "item_reference", "id": item["id"]} for item in first["output"]]
+    asked += [{"type": "function_call_output", "call_id": f"call_{n}", "output": "blue"} for n in (1, 2)]
+    second = answered(app, asked, tools=[TOOL])
+    assert isinstance(chat, ScriptedChat)
+    calls = (ToolCall("call_1", "look", '{"at": "sky"}'), ToolCall("call_2", "look", "{}"))
+    turns = [
+        said("user", "Hi"),
+        Message("assistant", (), tool_calls=calls, reasoning="Hm."),
+        *(said("tool", "blue", name="look", tool_call_id=call.id) for call in calls),
+    ]
+    assert list(chat.asked[1].messages) == turns
+    get(app, first["id"], "DELETE")
+    asked.append({"type": "item_reference", "id": second["output"][0]["id"]})
+    answered(app, [*asked, {"role": "user", "content": "Why?"}], tools=[TOOL])
+    assert list(chat.asked[2].messages) == [*turns, said("assistant", "Blue."), said("user", "Why?")]
+
+
+def test_an_item_that_is_not_kept_cannot_be_referred_to() -> None:
+    app = service()
+    forgotten = answered(app, store=False)["output"][0]["id"]
+    error = refused(ask(app, [{"type": "item_reference", "id": forgotten}]), 404)
+    assert (error["param"], error["code"]) == ("input", None)
+    assert error["message"].startswith(f"Item with id '{forgotten}' not found.")
+
+
+def test_a_conversation_has_no_more_items_than_can_be_sent_at_once() -> None:
+    app = service()
+    items = [{"type": "reasoning"}] * (MAX_MESSAGES - 2) + [{"role": "user", "content": "Hi"}]
+    first = answered(app, items)
+    error = refused(ask(app, "More", previous_response_id=first["id"]))
+    assert (error["param"], error["code"]) == ("input", "array_above_max_length")
+    assert f"has {MAX_MESSAGES + 1} items" in error["message"]
+    answered(app, items[1:], previous_response_id=answered(app)["id"])
+
+
+def test_what_is_served_for_a_kept_response_is_named_where_it_is_not() -> None:
+    response = get(service(), "resp_1", "PUT")
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"DELETE", "GET", "HEAD"}
+
+
 def test_nobody_gets_at_another_keys_responses() -> None:
     keys = [ApiKey(name, sha256(f"sk-{name}".encode()).digest()) for name in ("ann", "bob")]
     app = service(keys=keys)
     ann, bob = ({"authorization": f"Bearer sk-{name}"} for name in ("ann", "bob"))
-    id = ask(app, headers=ann).json()["id"]
+    answer = ask(app, headers=ann).json()
+    id, item = answer["id"], {"type": "item_reference", "id": answer["output"][0]["id"]}
+    assert ask(app, [item], headers=bob).status_code == 404
+    assert ask(app, [item], headers=ann).status_code == 200
     assert refused(ask(app, headers=bob, previous_response_id=id))["code"] == "previous_response_not_found"
     for method, path in (
         ("GET", id),

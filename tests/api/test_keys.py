@@ -11,7 +11,8 @@ from gateway.engine.prompt import Identity
 from tests.api.service import PATH, ScriptedEngine, body, call, service
 from tests.api.test_routes import error_of
 
-KEYS = [ApiKey(name, sha256(key).digest()) for name, key in [("ann", b"sk-1"), ("bob", "clé".encode())]]
+GIVEN = {"ann": b"sk-1", "bob": "clé".encode(), "eve": "voilà".encode()}
+KEYS = [ApiKey(name, sha256(key).digest()) for name, key in GIVEN.items()]
 MISSING = {
     "message": "You didn't provide an API key. You need to provide your API key in an Authorization header "
     "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
@@ -54,6 +55,7 @@ WRONG = {
         ("BEARER   sk-1 ", None),
         ("sk-1", None),
         ("Bearer clé".encode(), None),
+        ("Bearer voilà".encode(), None),  # whose last byte is a blank in Latin-1
     ],
 )
 def test_only_who_has_a_key_may_ask(
@@ -121,7 +123,8 @@ def test_a_page_may_ask_first_without_a_key_and_then_with_one(origins: list[str]
     then = call(app, json=body(), headers={"Origin": PAGE, "Authorization": "Bearer sk-1"})
     assert then.status_code == 200
     assert then.headers["access-control-allow-origin"] in (PAGE, "*")
-    assert "x-request-id" in then.headers["access-control-expose-headers"]
+    exposed = then.headers["access-control-expose-headers"].split(", ")
+    assert exposed == ["x-request-id", "x-axgate-ignored", "retry-after", "x-should-retry"]
 
 
 def test_a_page_can_read_what_is_wrong() -> None:

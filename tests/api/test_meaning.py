@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from gateway.api.chat_request import ChatRequest
 from gateway.api.conversation import conversation
-from gateway.api.protocol import CompletionRequest
 from gateway.chat.content import ImagePart, Message, TextPart, ToolCall
 from gateway.chat.conversation import Conversation, JsonReply, Tool, ToolUse
 from tests.api.service import body, image, text
@@ -17,7 +17,7 @@ TOOLS = (Tool("look", "Looks.", SCHEMA), Tool("go", strict=True))
 
 
 def meant(**fields: Any) -> Conversation:
-    return conversation(CompletionRequest.model_validate(body(**fields)))
+    return conversation(ChatRequest.model_validate(body(**fields)))
 
 
 def named(name: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.api.response_conversation import placed_messages, renamed
-from gateway.api.response_items import InputText, MessageItem
+from gateway.api.responses.conversation import placed_messages, renamed
+from gateway.api.responses.items import InputText, MessageItem
 from gateway.chat.content import ImagePart, Message, TextPart, ToolCall
 from gateway.chat.conversation import JsonReply, Tool, ToolUse
 from gateway.engine.prompt import Identity

@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 from sse_starlette import ServerSentEvent
 
 from gateway.api.feed import Feed, Piece, Totals
-from gateway.api.response import WireResponse
-from gateway.api.response_answer import ResponseAnswer
-from gateway.api.response_request import ResponseRequest
+from gateway.api.responses.answer import ResponseAnswer
+from gateway.api.responses.request import ResponseRequest
+from gateway.api.responses.response import WireResponse
 from gateway.chat.logprobs import ShownLogprobs, TokenLogprob
 from gateway.chat.reply import Delta, FinishReason
 from gateway.chat.segments import CallDelta

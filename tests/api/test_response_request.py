@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.api.refusal import refusal
-from gateway.api.response_request import ResponseRequest
-from tests.api.test_protocol import ANYTHING
+from gateway.api.responses.request import ResponseRequest
+from tests.api.test_chat_request import ANYTHING
 
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}}
 FIELDS = list(ResponseRequest.model_fields)
@@ -72,11 +72,11 @@ def refused(request: dict[str, Any]) -> tuple[str | None, str | None, str]:
             "Missing required parameter: 'input[0].type'.",
         ),
         (
-            items({"type": "item_reference", "id": "msg_1"}),
+            items({"type": "web_search_call", "id": "ws_1"}),
             "invalid_value",
             "input[0].type",
-            "Invalid value: 'item_reference'. Supported values are: 'message', 'function_call', "
-            "'function_call_output', and 'reasoning'.",
+            "Invalid value: 'web_search_call'. Supported values are: 'message', 'function_call', "
+            "'function_call_output', 'reasoning', and 'item_reference'.",
         ),
         (
             items({"role": "tool", "content": "Hi"}),

@@ -1,11 +1,12 @@
 """What is kept of responses, for whom, for how long, and how much of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.response_store import OVERHEAD_BYTES, Kept, ResponseStore
+from gateway.api.responses.store import OVERHEAD_BYTES, Kept, KeptItem, ResponseStore
 
 
 class Clock:
@@ -15,8 +16,9 @@ class Clock:
         return self.now_s
 
 
-def kept(id: str, previous: Kept | None = None, size: int = 0) -> Kept:
-    return Kept(id, b" " * size, b"", previous)
+def kept(id: str, previous: Kept | None = None, size: int = 0, items: Sequence[str] = ()) -> Kept:
+    asked = tuple(KeptItem(item, id.encode()) for item in items)
+    return Kept(id, asked, (), b" " * size, previous, 0)
 
 
 def store(clock: Clock | None = None, **limits: Any) -> ResponseStore:
@@ -70,6 +72,31 @@ def test_pictures_count_with_all_their_bytes() -> None:
     assert (len(responses), responses.num_bytes) == (0, 0)
 
 
+def test_whoever_keeps_much_pushes_out_nobody_elses() -> None:
+    responses = store(max_bytes=12 * OVERHEAD_BYTES)
+    responses.keep("a", kept("r1"))
+    for id in ("r2", "r3", "r4", "r5"):
+        responses.keep("b", kept(id))
+    assert found(responses, "r1") == ["r1"]
+    assert found(responses, "r2", "r3", "r4", "r5", owner="b") == ["r4", "r5"]
+    responses.keep("b", kept("r6", size=10 * OVERHEAD_BYTES))
+    assert found(responses, "r1") == ["r1"]
+    assert found(responses, "r4", "r5", "r6", owner="b") == ["r6"]
+
+
+def test_an_item_is_found_by_its_owner_as_long_as_a_response_that_holds_it() -> None:
+    responses = store()
+    responses.keep("a", kept("r1", items=["m1", "m1", "m2"]))
+    responses.keep("a", kept("r2", items=["m1"]))
+    assert responses.find_item("b", "m1") is None
+    assert responses.find_item("a", "m1") == KeptItem("m1", b"r2")
+    responses.drop("a", "r2")
+    assert responses.find_item("a", "m1") == KeptItem("m1", b"r1")
+    responses.drop("a", "r1")
+    assert responses.find_item("a", "m1") is None
+    assert responses.num_bytes == 0
+
+
 def test_what_others_follow_stays_and_counts_as_long_as_they_do() -> None:
     responses = store(max_responses=1)
     first = kept("r1", size=OVERHEAD_BYTES)
@@ -107,7 +134,8 @@ def test_every_byte_that_is_held_is_counted_and_no_other(steps: list[tuple[str, 
             responses.drop("a", f"r{number}")
         else:
             previous = made[number % len(made)] if made and step == "follow" else None
-            made.append(kept(f"r{len(made)}", previous, size=100 * number))
+            items = [f"m{number % 3}"] * (number % 4)
+            made.append(kept(f"r{len(made)}", previous, size=100 * number, items=items))
             responses.keep("a", made[-1])
         held = set()
         for one in made:
@@ -116,5 +144,7 @@ def test_every_byte_that_is_held_is_counted_and_no_other(steps: list[tuple[str, 
                 held.add(link)
                 link = link.previous
         assert responses.num_bytes == sum(each.num_bytes for each in held)
+        named = {item.id for one in made if responses.find("a", one.id) for item in one.items}
+        assert {id for id in ("m0", "m1", "m2") if responses.find_item("a", id)} == named
         assert len(responses) <= 5
         assert responses.num_bytes <= 10 * OVERHEAD_BYTES

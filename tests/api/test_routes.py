@@ -1,6 +1,7 @@
 """Everything around chat completions: models, health, unknown paths, sizes, ids."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -216,6 +217,20 @@ def test_a_body_of_unknown_length_is_read_up_to_the_limit() -> None:
     response = call(service(), content=endless())
     assert response.status_code == 413
     assert num_read <= LIMITS.max_body_bytes // 1000 + 2
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd, identity"])
+def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(encoding: str) -> None:
+    response = call(service(), json=body(), headers={"content-encoding": encoding})
+    assert (response.status_code, response.headers["connection"]) == (415, "close")
+    said = f"The content encoding '{encoding}' is not supported: send the body as it is."
+    assert error_of(response)["message"] == said
+    assert call(service(), json=body(), headers={"content-encoding": "Identity"}).status_code == 200
+
+
+def test_a_byte_order_mark_is_no_part_of_a_body() -> None:
+    """Windows' tools write one."""
+    assert call(service(), content=b"\xef\xbb\xbf" + json.dumps(body()).encode()).status_code == 200
 
 
 def test_every_answer_has_an_id_of_its_own() -> None:

@@ -15,7 +15,7 @@ from gateway import __version__
 from gateway.api.refusal import refusal
 from gateway.api.text_request import TextRequest
 from tests.api.service import CONTEXT, MODEL, ScriptedEngine, call, events, service, tokenizer
-from tests.api.test_protocol import ANYTHING
+from tests.api.test_chat_request import ANYTHING
 
 PATH = "/v1/completions"
 SAID = "A red pixel."

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from gateway.api.chat_request import ChatRequest
 from gateway.api.conversation import messages
-from gateway.api.protocol import CompletionRequest
 from gateway.chat.conversation import Conversation
 from tests.api.service import CONTEXT, MODEL, body, call, image, model, service, text, tokenizer
 from tests.api.test_routes import error_of
@@ -17,7 +17,7 @@ TURN = "<|im_start|>user\nA 🌍?<|im_end|>\n"
 
 
 def prompt_ids(request: dict[str, Any]) -> list[int]:
-    conversation = Conversation(messages(CompletionRequest.model_validate(request).messages))
+    conversation = Conversation(messages(ChatRequest.model_validate(request).messages))
     token_ids: list[int] = asyncio.run(model().prepare(conversation)).prompt.token_ids.tolist()
     return token_ids
 

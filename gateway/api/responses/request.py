@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
 
-from gateway.api.protocol import Variables
-from gateway.api.response_items import Items
+from gateway.api.chat_request import Variables
+from gateway.api.responses.items import Items
 from gateway.api.sampling import MAX_TOP_LOGPROBS, SamplingFields
 from gateway.api.tools import (
     MAX_TOOLS,
@@ -41,7 +41,7 @@ class FunctionReference(Named):
     type: Literal["function"] = "function"
 
 
-class Choice(Wire):
+class ToolChoice(Wire):
     """A mode is written without an object around it."""
 
     type: Literal["none", "auto", "required", "function", "allowed_tools"]
@@ -151,7 +151,7 @@ class ResponseRequest(SamplingFields):
     tools: Annotated[
         list[FunctionTool], Field(fail_fast=True, max_length=MAX_TOOLS), AfterValidator(check_tools)
     ] = Field(default=[])
-    tool_choice: Annotated[Choice, BeforeValidator(mode_as_object)] = Choice(type="auto")
+    tool_choice: Annotated[ToolChoice, BeforeValidator(mode_as_object)] = ToolChoice(type="auto")
     parallel_tool_calls: bool | None = None
     text: TextWishes = TextWishes()
     reasoning: Reasoning = Reasoning()
@@ -183,7 +183,7 @@ class ResponseRequest(SamplingFields):
 
     @field_validator("tool_choice")
     @classmethod
-    def _chooses_from_tools(cls, choice: Choice, others: ValidationInfo) -> Choice:
+    def _chooses_from_tools(cls, choice: ToolChoice, others: ValidationInfo) -> ToolChoice:
         return check_choice(choice, others.data.get("tools", []))
 
     def sampling(self, defaults: GenerationDefaults, room: int) -> SamplingParams:

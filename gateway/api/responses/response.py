@@ -5,8 +5,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.api.feed import Totals
-from gateway.api.response_items import AnyItem
-from gateway.api.response_request import FunctionTool, Reasoning, ResponseRequest
+from gateway.api.responses.items import AnyItem
+from gateway.api.responses.request import FunctionTool, Reasoning, ResponseRequest
 from gateway.api.wire import Wire
 from gateway.errors import GatewayError, InvalidRequest
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from uuid import uuid4
 
-from gateway.api.response_events import (
+from gateway.api.responses.events import (
     AnyEvent,
     ArgumentsDeltaEvent,
     ArgumentsDoneEvent,
@@ -14,7 +14,7 @@ from gateway.api.response_events import (
     TextDeltaEvent,
     TextDoneEvent,
 )
-from gateway.api.response_items import (
+from gateway.api.responses.items import (
     AnyItem,
     CallItem,
     MessageItem,

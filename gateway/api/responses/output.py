@@ -6,10 +6,10 @@ One item is open at a time. What is of another kind, or of another call, closes 
 from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar
 
-from gateway.api.answer import LEAST_LOGPROB
-from gateway.api.response_events import AnyEvent, ItemEvent
-from gateway.api.response_items import AnyItem, ResponseLogprob, ResponseToken, Status
-from gateway.api.response_open_items import OpenCall, OpenMessage, OpenReasoning
+from gateway.api.logprobs import finite
+from gateway.api.responses.events import AnyEvent, ItemEvent
+from gateway.api.responses.items import AnyItem, ResponseLogprob, ResponseToken, Status
+from gateway.api.responses.open_items import OpenCall, OpenMessage, OpenReasoning
 from gateway.chat.logprobs import ShownLogprobs, TokenLogprob
 from gateway.chat.reply import CallDelta, Delta
 
@@ -88,5 +88,4 @@ def _logprob(shown: ShownLogprobs) -> ResponseLogprob:
 
 def _token(token: TokenLogprob) -> ResponseToken:
     """A special token has no bytes."""
-    logprob = max(token.logprob, LEAST_LOGPROB)
-    return ResponseToken(token=token.text, bytes=list(token.bytes or b""), logprob=logprob)
+    return ResponseToken(token=token.text, bytes=list(token.bytes or b""), logprob=finite(token))

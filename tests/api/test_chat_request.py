@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from pydantic import ValidationError
 
+from gateway.api.chat_request import MAX_VARIABLE, MAX_VARIABLES, OURS, ChatRequest
 from gateway.api.conversation import conversation
-from gateway.api.protocol import MAX_VARIABLE, MAX_VARIABLES, OURS, CompletionRequest
 from gateway.api.refusal import refusal
 from gateway.api.sampling import MAX_BIASES, MAX_CHOICES
 from gateway.api.wire import MAX_NAME
@@ -25,7 +25,7 @@ URL = "messages[0].content[1].image_url.url"
 
 def refused(request: dict[str, Any]) -> tuple[str | None, str | None, str]:
     with pytest.raises(ValidationError) as caught:
-        CompletionRequest.model_validate(request)
+        ChatRequest.model_validate(request)
     error = refusal(caught.value)
     return error.code, error.param, error.message
 
@@ -226,7 +226,7 @@ def allowed(mode: str, *names: str) -> dict[str, Any]:
             body(repetition_penalty=0),
             "decimal_below_min_value",
             "repetition_penalty",
-            "Invalid 'repetition_penalty': decimal below minimum value. Expected a value > 0, "
+            "Invalid 'repetition_penalty': decimal below minimum value. Expected a value >= 0.01, "
             "but got 0 instead.",
         ),
         (
@@ -493,6 +493,16 @@ def test_what_is_not_served_yet_is_refused_by_name(field: str, value: object, pa
     assert message.startswith(f"Unsupported value: '{param}' does not support ")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("function_call", {"name": "look", "arguments": "{}"}), ("audio", {"id": "audio_1"})]
+)
+def test_what_an_assistant_said_in_a_form_that_is_not_served_is_not_left_out(
+    field: str, value: object
+) -> None:
+    code, named, _ = refused(messages({"role": "assistant", "content": "", field: value}))
+    assert (code, named) == ("unsupported_value", f"messages[0].{field}")
+
+
 def test_a_long_value_is_not_echoed_whole() -> None:
     _, _, message = refused(messages({"role": "w" * 10_000, "content": ""}))
     assert len(message) < 200
@@ -521,7 +531,7 @@ def test_nothing_long_is_echoed_whole_or_written_out_to_be_cut(field: str, value
 )
 def test_of_a_million_wrong_items_only_the_first_is_looked_at(field: str, param: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        CompletionRequest.model_validate(body(**{field: [1] * 1_000_000}))
+        ChatRequest.model_validate(body(**{field: [1] * 1_000_000}))
     assert caught.value.error_count() == 1
     error = refusal(caught.value)
     assert (error.code, error.param) == ("invalid_type", param)
@@ -551,26 +561,26 @@ def test_neutral_values_null_and_unknown_keys_are_accepted() -> None:
         "function_call": "auto",
         "verbosity": "medium",
     }
-    nulls = {name: None for name, field in CompletionRequest.model_fields.items() if not field.is_required()}
-    plain = CompletionRequest.model_validate(body())
-    said = {name: getattr(CompletionRequest.model_validate(body(**neutral)), name) for name in neutral}
+    nulls = {name: None for name, field in ChatRequest.model_fields.items() if not field.is_required()}
+    plain = ChatRequest.model_validate(body())
+    said = {name: getattr(ChatRequest.model_validate(body(**neutral)), name) for name in neutral}
     assert said["tool_choice"].type == "none"
     assert said["response_format"].type == "text"
     for name in neutral.keys() - {"tool_choice", "response_format"}:
         assert said[name] == getattr(plain, name)
-    assert CompletionRequest.model_validate(body(**nulls)) == plain
-    assert CompletionRequest.model_validate(body(typical_p=0.1)) == plain
+    assert ChatRequest.model_validate(body(**nulls)) == plain
+    assert ChatRequest.model_validate(body(typical_p=0.1)) == plain
 
 
 def test_every_field_of_openais_is_known() -> None:
-    assert set(CompletionCreateParamsBase.__annotations__) | {"stream"} <= set(CompletionRequest.model_fields)
+    assert set(CompletionCreateParamsBase.__annotations__) | {"stream"} <= set(ChatRequest.model_fields)
 
 
 @pytest.mark.parametrize("value", [5, "flex", {"id": 1}, [None], True])
 @pytest.mark.parametrize("field", ["user", "metadata", "store", "service_tier", "safety_identifier"])
 def test_what_changes_nothing_here_may_hold_anything(field: str, value: object) -> None:
-    assert conversation(CompletionRequest.model_validate(body(**{field: value}))) == conversation(
-        CompletionRequest.model_validate(body())
+    assert conversation(ChatRequest.model_validate(body(**{field: value}))) == conversation(
+        ChatRequest.model_validate(body())
     )
 
 
@@ -583,9 +593,7 @@ def test_only_a_token_id_can_have_a_bias(key: str) -> None:
 
 def test_null_is_absent_inside_parts_too() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:,", "detail": None}}
-    assert CompletionRequest.model_validate(body([part])) == CompletionRequest.model_validate(
-        body([image("data:,")])
-    )
+    assert ChatRequest.model_validate(body([part])) == ChatRequest.model_validate(body([image("data:,")]))
 
 
 def test_the_newer_name_of_max_tokens_wins() -> None:
@@ -596,7 +604,7 @@ def test_the_newer_name_of_max_tokens_wins() -> None:
         ({"max_tokens": 9}, 5),
         ({}, 5),
     ):
-        wanted = CompletionRequest.model_validate(body(**fields))
+        wanted = ChatRequest.model_validate(body(**fields))
         assert wanted.sampling(defaults, room=5).max_tokens == number
 
 
@@ -607,10 +615,10 @@ ANYTHING = st.recursive(
 )
 
 
-@given(field=st.sampled_from(list(CompletionRequest.model_fields)), value=ANYTHING)
+@given(field=st.sampled_from(list(ChatRequest.model_fields)), value=ANYTHING)
 def test_whatever_a_field_holds_is_accepted_or_refused_by_its_name(field: str, value: object) -> None:
     try:
-        CompletionRequest.model_validate(body(**{field: value}))
+        ChatRequest.model_validate(body(**{field: value}))
     except ValidationError as error:
         param = refusal(error).param
         assert param is None if field == "model" and value is None else (param or "").startswith(field)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.api.conversation import tool_use, variables
-from gateway.api.response_items import (
+from gateway.api.responses.items import (
     AnyItem,
     CallItem,
     CallOutputItem,
@@ -17,7 +17,7 @@ from gateway.api.response_items import (
     ReasoningItem,
     Refusal,
 )
-from gateway.api.response_request import FunctionTool, ResponseRequest, TextFormat
+from gateway.api.responses.request import FunctionTool, ResponseRequest, TextFormat
 from gateway.chat.content import ImagePart, Message, TextPart, ToolCall
 from gateway.chat.conversation import Conversation, JsonReply, Tool
 from gateway.errors import InvalidRequest, cut

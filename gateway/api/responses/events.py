@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from gateway.api.response import WireResponse
-from gateway.api.response_items import AnyItem, ReasoningText, ResponseLogprob, SaidText
+from gateway.api.responses.items import AnyItem, ReasoningText, ResponseLogprob, SaidText
+from gateway.api.responses.response import WireResponse
 from gateway.api.wire import Wire
 
 

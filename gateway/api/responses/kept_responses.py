@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.refusal import refusal
-from gateway.api.response_items import AnyItem
-from gateway.api.response_store import Kept, ResponseStore
+from gateway.api.responses.items import AnyItem
+from gateway.api.responses.store import Kept, ResponseStore
 from gateway.api.wire import Wire, json_response
 from gateway.errors import InvalidRequest, NotFound, cut
 
@@ -43,15 +43,8 @@ class KeptResponses:
         self._store = store
 
     async def one(self, request: Request) -> Response:
-        if request.query_params.get("stream") == "true":
-            raise InvalidRequest("Only a response in the background can be streamed later.", param="stream")
-        return Response(self._found(request).response, media_type="application/json")
-
-    async def delete(self, request: Request) -> Response:
-        """Responses that follow it go on knowing what was said."""
-        kept = self._found(request)
-        self._store.drop(request.scope["owner"], kept.id)
-        return json_response(Deleted(id=kept.id))
+        """GET and DELETE /v1/responses/{id}."""
+        return self._deleted(request) if request.method == "DELETE" else self._told(request)
 
     async def items(self, request: Request) -> Response:
         """GET /v1/responses/{id}/input_items, those of the responses before it included."""
@@ -59,7 +52,8 @@ class KeptResponses:
             query = ItemsQuery.model_validate(dict(request.query_params))
         except ValidationError as error:
             raise refusal(error) from None
-        items = self._found(request).asked
+        kept = self._found(request)
+        items = [*kept.before, *kept.asked]
         if query.order == "desc":
             items.reverse()
         if query.after is not None:
@@ -67,7 +61,7 @@ class KeptResponses:
             if not places:
                 raise InvalidRequest(f"There is no item '{cut(query.after)}' here.", param="after")
             items = items[places[0] + 1 :]
-        page = items[: query.limit]
+        page = [item.read() for item in items[: query.limit]]
         first, last = (page[0].id, page[-1].id) if page else (None, None)
         return json_response(
             ItemList(data=page, first_id=first, last_id=last, has_more=len(items) > len(page))
@@ -76,6 +70,17 @@ class KeptResponses:
     async def cancel(self, request: Request) -> Response:
         self._found(request)
         raise InvalidRequest("Cannot cancel a synchronous response.", param="response_id")
+
+    def _told(self, request: Request) -> Response:
+        if request.query_params.get("stream") == "true":
+            raise InvalidRequest("Only a response in the background can be streamed later.", param="stream")
+        return Response(self._found(request).response, media_type="application/json")
+
+    def _deleted(self, request: Request) -> Response:
+        """Responses that follow it go on knowing what was said."""
+        kept = self._found(request)
+        self._store.drop(request.scope["owner"], kept.id)
+        return json_response(Deleted(id=kept.id))
 
     def _found(self, request: Request) -> Kept:
         """Raises NotFound."""

@@ -12,9 +12,9 @@ from sse_starlette import ServerSentEvent
 
 from gateway.api.delivery import Answer, event
 from gateway.api.feed import Feed
-from gateway.api.response import IncompleteDetails, ResponseError, ResponseUsage, WireResponse
-from gateway.api.response_events import AnyEvent, ErrorEvent, LifecycleEvent
-from gateway.api.response_output import Output
+from gateway.api.responses.events import AnyEvent, ErrorEvent, LifecycleEvent
+from gateway.api.responses.output import Output
+from gateway.api.responses.response import IncompleteDetails, ResponseError, ResponseUsage, WireResponse
 from gateway.chat.reply import Delta
 from gateway.errors import GatewayError
 

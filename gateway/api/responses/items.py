@@ -134,6 +134,13 @@ class ReasoningItem(Wire):
 AnyItem = MessageItem | CallItem | CallOutputItem | ReasoningItem
 
 
+class ItemReference(Wire):
+    """Stands for an item of a response that is kept."""
+
+    type: Literal["item_reference"]
+    id: str
+
+
 def _input_as_items(value: object) -> object:
     """A string is what the user says; a message need not say that it is one."""
     if isinstance(value, str):
@@ -149,7 +156,7 @@ def _input_as_items(value: object) -> object:
 
 
 Items = Annotated[
-    list[Annotated[AnyItem, Field(discriminator="type")]],
+    list[Annotated[AnyItem | ItemReference, Field(discriminator="type")]],
     Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES),
     BeforeValidator(_input_as_items),
 ]

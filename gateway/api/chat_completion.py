@@ -2,40 +2,10 @@
 
 from typing import Any, Literal
 
+from gateway.api.logprobs import WireLogprobs
+from gateway.api.usage import WireUsage
 from gateway.api.wire import Wire
 from gateway.chat.reply import FinishReason
-
-
-class PromptTokensDetails(Wire):
-    cached_tokens: int
-    image_tokens: int
-
-
-class CompletionTokensDetails(Wire):
-    reasoning_tokens: int
-
-
-class WireUsage(Wire):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails
-
-
-class WireToken(Wire):
-    token: str
-    logprob: float
-    bytes: list[int] | None
-
-
-class WireLogprob(WireToken):
-    top_logprobs: list[WireToken]
-
-
-class WireLogprobs(Wire):
-    content: list[WireLogprob]
-    refusal: None = None
 
 
 class Choice(Wire):

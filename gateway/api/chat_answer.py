@@ -5,7 +5,7 @@ chunk; id, name and type of a tool call once, in its first piece; the finish rea
 a choice; usage, when asked for, in one more chunk without choices, and as null before it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from time import time
 from typing import Any
@@ -13,28 +13,14 @@ from uuid import uuid4
 
 from sse_starlette import ServerSentEvent
 
-from gateway import __version__
-from gateway.api.completion import (
-    Choice,
-    Chunk,
-    ChunkChoice,
-    Completion,
-    CompletionTokensDetails,
-    PromptTokensDetails,
-    WireLogprob,
-    WireLogprobs,
-    WireToken,
-    WireUsage,
-)
+from gateway.api.chat_completion import Choice, Chunk, ChunkChoice, Completion
 from gateway.api.delivery import Answer, event
-from gateway.api.feed import Feed, Totals
+from gateway.api.feed import Feed
+from gateway.api.logprobs import WireLogprobs
 from gateway.api.told import Told, gathered
-from gateway.chat.logprobs import ShownLogprobs, TokenLogprob
+from gateway.api.usage import WireUsage
+from gateway.api.wire import FINGERPRINT
 from gateway.chat.reply import CallDelta, Delta
-
-LEAST_LOGPROB = -9999.0  # OpenAI's way to say "impossible", for JSON has no infinity
-
-FINGERPRINT = f"axgate-{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +40,7 @@ class ChatAnswer(Answer):
             created=self.created,
             model=self.model,
             choices=choices,
-            usage=wire_usage(feed.totals),
+            usage=WireUsage.of(feed.totals),
             system_fingerprint=FINGERPRINT,
         )
 
@@ -66,12 +52,12 @@ class ChatAnswer(Answer):
                 begun.add(index)
                 yield self._chunk(ChunkChoice(index=index, delta=_opening(delta)))
             if said := _said(delta):
-                logprobs = wire_logprobs(delta.logprobs) if self.with_logprobs else None
+                logprobs = WireLogprobs.of(delta.logprobs) if self.with_logprobs else None
                 yield self._chunk(ChunkChoice(index=index, delta=said, logprobs=logprobs))
             if delta.finish_reason:
                 yield self._chunk(ChunkChoice(index=index, delta={}, finish_reason=delta.finish_reason))
         if self.with_usage:
-            yield self._chunk(usage=wire_usage(feed.totals))
+            yield self._chunk(usage=WireUsage.of(feed.totals))
         yield event("[DONE]")
 
     def _choice(self, index: int, told: Told) -> Choice:
@@ -79,7 +65,7 @@ class ChatAnswer(Answer):
         return Choice(
             index=index,
             message=_message(told),
-            logprobs=wire_logprobs(told.logprobs) if self.with_logprobs else None,
+            logprobs=WireLogprobs.of(told.logprobs) if self.with_logprobs else None,
             finish_reason=told.finish_reason,
         )
 
@@ -137,29 +123,3 @@ def _call(call: CallDelta) -> dict[str, Any]:
         return {"index": call.index, "function": {"arguments": call.arguments}}
     function = {"name": call.name, "arguments": call.arguments}
     return {"index": call.index, "id": call.id, "type": "function", "function": function}
-
-
-def wire_logprobs(shown: Sequence[ShownLogprobs]) -> WireLogprobs:
-    return WireLogprobs(content=[_logprob(one) for one in shown])
-
-
-def _logprob(shown: ShownLogprobs) -> WireLogprob:
-    chosen, top = _token(shown.chosen), [_token(token) for token in shown.top]
-    return WireLogprob(token=chosen.token, logprob=chosen.logprob, bytes=chosen.bytes, top_logprobs=top)
-
-
-def _token(token: TokenLogprob) -> WireToken:
-    data = None if token.bytes is None else list(token.bytes)
-    return WireToken(token=token.text, logprob=max(token.logprob, LEAST_LOGPROB), bytes=data)
-
-
-def wire_usage(totals: Totals) -> WireUsage:
-    return WireUsage(
-        prompt_tokens=totals.prompt_tokens,
-        completion_tokens=totals.completion_tokens,
-        total_tokens=totals.prompt_tokens + totals.completion_tokens,
-        prompt_tokens_details=PromptTokensDetails(
-            cached_tokens=totals.cached_tokens, image_tokens=totals.image_tokens
-        ),
-        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=totals.reasoning_tokens),
-    )

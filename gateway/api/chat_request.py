@@ -59,7 +59,7 @@ class ConversationFields(Wire):
         return check_choice(choice, others.data.get("tools", []))
 
 
-class CompletionRequest(ChatSampling, ConversationFields):
+class ChatRequest(ChatSampling, ConversationFields):
     """Of several faults the one in the first of these fields is reported, those of a conversation before
     those of sampling."""
 
