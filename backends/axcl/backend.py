@@ -5,20 +5,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-from backends.axcl.cures import Host
 from backends.axcl.decoder import AxclDecoder
 from backends.axcl.description import Description, read_first, read_graphs
 from backends.axcl.graph import AxclGraph
 from backends.axcl.layers import KvWrite
 from backends.axcl.layout import LayerLayout
-from backends.axcl.monitor import told_by_tool
+from backends.axcl.monitor import read_table, run_tool
 from backends.axcl.package import Package
 from backends.axcl.rt import Runtime, import_axcl
 from backends.axcl.selftest import choose_kv_write
-from backends.base import DeviceError
+from backends.base import PackageError
 from backends.emulator import ClockKind, Emulator, open_clock
+from backends.emulator.model import is_emulated
 
-DeviceKind = Literal["auto", "card", "emulator"]
+DeviceKind = Literal["card", "emulator"]
+DeviceChoice = Literal["auto", "card", "emulator"]
+"""`auto` is what the package was made for."""
 
 MARGIN = 32
 """Of so many parts of what was free on a card one stays free: a graph may take more than its file, and
@@ -32,10 +34,11 @@ class AxclBackend:
 
     def __init__(self, axcl: Any, device_index: int = 0) -> None:  # noqa: ANN401 - pyAXCL has no types
         self._emulated = isinstance(axcl, Emulator)
-        told = None if hasattr(axcl.rt, "get_device_properties") else _told_free_bytes(device_index)
+        # Before the library is opened, because nothing may be forked afterwards.
+        table = "" if hasattr(axcl.rt, "get_device_properties") else run_tool()
         self._runtime = Runtime(axcl, device_index)
-        if told is not None:
-            self._runtime.assume_free(told)
+        if table:
+            self._runtime.assume_free(read_table(table, self._runtime.device_id).cmm_free_bytes)
         free_bytes = self._runtime.free_bytes
         self._margin = 0 if self._emulated or free_bytes is None else free_bytes // MARGIN
         self._undo = ExitStack()
@@ -82,28 +85,23 @@ class AxclBackend:
         self._undo.close()
 
 
-def _told_free_bytes(device_index: int) -> int | None:
-    """By axcl-smi, for libraries that cannot tell; before they are opened, because nothing may be forked
-    afterwards."""
-    buses = Host.look().buses
-    return told_by_tool(buses[device_index]).cmm_free_bytes if device_index < len(buses) else None
+def device_for(package: Package, choice: DeviceChoice = "auto") -> DeviceKind:
+    """Raises PackageError where the emulated card is to run what was compiled for a real one."""
+    emulated = any(map(is_emulated, package.graphs))
+    if choice == "emulator" and not emulated:
+        raise PackageError(f"{package.name} is compiled for a card, and the emulated one cannot run it")
+    if choice == "auto":
+        return "emulator" if emulated else "card"
+    return choice
 
 
 def open_backend(
     kind: DeviceKind, device_index: int, emulated_bytes: int, emulated_clock: ClockKind = "compute"
 ) -> AxclBackend:
     """The card at `device_index` of the device list, or an emulated one with `emulated_bytes` of memory and
-    calls that take as long as `emulated_clock` says.
-
-    `auto` takes the card if one answers and else the emulator, and says in the log which and why.
-    """
-    if kind != "emulator":
-        try:
-            return AxclBackend(import_axcl(), device_index)
-        except DeviceError as reason:
-            if kind == "card":
-                raise
-            log.warning("no card, the emulated one takes its place: %s", reason)
+    calls that take as long as `emulated_clock` says. Raises DeviceError."""
+    if kind == "card":
+        return AxclBackend(import_axcl(), device_index)
     if emulated_clock != "compute":
         log.info("the emulated card takes as long as a card with %s is recorded to take", emulated_clock)
     return AxclBackend(Emulator(cmm_bytes=emulated_bytes, clock=open_clock(emulated_clock)), 0)

@@ -7,6 +7,7 @@ seven bits for the module, 0x30, eight bits for its part, eight for what happene
 SUCCESS = 0
 BINDING_FAILED = 0xFFFFFFFF  # pyAXCL itself failed: a bad argument, or an exception it swallowed
 DEVICE_OPEN = 0x8030010B
+CONFIG_NOT_READ = 0x80300681
 NO_DEVICE_MEMORY = 0x8030050C
 EXECUTE_FAIL = 0x8030070C
 
@@ -86,7 +87,7 @@ _HINTS = {
     0x8030040C: "the card does not answer any more",
     NO_DEVICE_MEMORY: "out of card memory (CMM)",
     0x80300581: "not the base address of a device allocation",
-    0x80300681: "the settings were not read, and defaults are used",
+    CONFIG_NOT_READ: "the settings were not read, and defaults are used",
     0x80300702: "a buffer without an address",
     0x80300703: "illegal argument, or the model file is missing",
     EXECUTE_FAIL: "the NPU could not run the model with these buffers",

@@ -62,6 +62,11 @@ def cures_of_silence(host: Host) -> list[str]:
     return _known(TASK_NOT_EXECUTED, host) if host.buses else []
 
 
+def cures_of_full(host: Host) -> list[str]:
+    """The same of a card that has less free than a model takes."""
+    return _known(codes.NO_DEVICE_MEMORY, host) if host.buses else []
+
+
 def _known(code: int, host: Host) -> list[str]:
     return [cure.advice(host) for cure in KNOWN if cure.seen(code, host)]
 

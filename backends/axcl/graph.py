@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from backends.axcl.handles import Buffer
+from backends.axcl.layout import HALF
 from backends.axcl.loading import load
 from backends.axcl.rt import Runtime
 from backends.base import Array, PackageError, TensorSpec
@@ -52,7 +54,7 @@ class AxclGraph:
                 )
             self._runtime.upload(buffer, np.ascontiguousarray(array))
         self._runtime.execute(self._model, 0, self._io)
-        results = {tensor.name: np.empty(tensor.shape, np.dtype(tensor.dtype)) for tensor in self.outputs}
+        results = {tensor.name: np.empty(tensor.shape, _dtype(tensor)) for tensor in self.outputs}
         for array, buffer in zip(results.values(), self._outputs, strict=True):
             self._runtime.download(array, buffer)
         return results
@@ -64,3 +66,8 @@ class AxclGraph:
         buffer = self._runtime.malloc(tensor.nbytes)
         undo.callback(self._runtime.free, buffer)
         return buffer
+
+
+def _dtype(tensor: TensorSpec) -> np.dtype[Any]:
+    """Of an output: what a card calls plain 16-bit words are bfloat16, as in layers."""
+    return np.dtype("bfloat16" if tensor.dtype in HALF else tensor.dtype)

@@ -47,7 +47,11 @@ def read_hints(config: Mapping[str, Any], folder: Path) -> Mapping[str, Hint]:
     """By key. Where launch scripts contradict one another, none of them is believed."""
     flags: dict[str, dict[str, str]] = {}
     for script in sorted(file for file in folder.glob("*.sh") if file.is_file()):
-        for key, value in _FLAG.findall(script.read_text(encoding="utf-8", errors="replace")):
+        try:
+            text = script.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        for key, value in _FLAG.findall(text):
             flags.setdefault(key, {}).setdefault(value.strip("\"'"), script.name)
     told = {key: Hint(*values.popitem()) for key, values in flags.items() if len(values) == 1}
     return told | {

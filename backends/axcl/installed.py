@@ -23,11 +23,14 @@ LIBRARIES = (
 )
 """What `import axcl` opens (axcl/lib/axcl_lib.py of pyAXCL V2.25.0); V3.10 also opens libaxcl_logger.so."""
 
-MODULES = ("ax_pcie_host_dev", "ax_pcie_msg", "ax_pcie_mmb", "axcl_host", "ax_pcie_p2p_rc")
+MODULES = ("ax_pcie_host_dev", "ax_pcie_msg", "ax_pcie_mmb", "axcl_host")
 """Kernel modules in the order in which they load (axcl_pcie.conf of axcl-runtime V3.10.2)."""
 
-NODES = ("/dev/axcl_host", "/dev/msg_userdev", "/dev/ax_mmb_dev", "/dev/p2p")
+NODES = ("/dev/axcl_host", "/dev/msg_userdev", "/dev/ax_mmb_dev")
 """Device nodes, which everybody may use by the package's udev rule (axcl_host.rules)."""
+
+P2P_MODULE, P2P_NODE = "ax_pcie_p2p_rc", "/dev/p2p"
+"""What V3.10 has beside them, for copies from one card to another."""
 
 DRIVER = "ax_pcie_dev_host"
 FIRMWARE = "/lib/firmware/axcl"

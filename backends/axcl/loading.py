@@ -8,7 +8,7 @@ from backends.axcl.rt import Runtime
 from backends.base import DeviceError, DeviceMemoryError, PackageError
 
 AXCL = 0x30  # what bits 16 to 23 of AXCL's own codes are (axcl_base.h)
-MEMORY, NO_MEMORY = 0x05, 0x07  # its sub-module, and the id that all sub-modules share
+MEMORY, NO_MEMORY = 0x05, 0x07  # its part for memory, and what all parts say of too little
 SDK_NO_MEMORY = (0x18, 0x19)  # AX_ERR_NOMEM and AX_ERR_NOBUF of the card's own SDK (ax_base_type.h)
 
 
@@ -33,9 +33,9 @@ def load(runtime: Runtime, path: Path) -> Model:
 
 
 def _names_memory(code: int) -> bool:
-    module, number = code >> 8 & 0xFF, code & 0xFF
+    part, number = code >> 8 & 0xFF, code & 0xFF
     if code == codes.BINDING_FAILED:
         return False
     if code >> 16 & 0xFF != AXCL:
         return number in SDK_NO_MEMORY
-    return number == NO_MEMORY or module == MEMORY
+    return number == NO_MEMORY or part == MEMORY

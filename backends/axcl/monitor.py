@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from backends.axcl.installed import TOOLS
@@ -20,6 +20,7 @@ TOOL = Path(TOOLS) / "axcl-smi"
 TIMEOUT_S = 10.0
 ENDING_S = 2.0
 PERIOD_S = 30.0
+ANSWERING, AGAIN_S = "axcl-smi is already running", 0.5
 
 # Two lines of the table for each card (doc_guide_axcl_smi.md):
 # |    0  AX650N   V3.4.0 | 0000:03:00.0 | 153 MiB / 945 MiB |
@@ -49,17 +50,39 @@ def told_by_library(properties: Mapping[str, Any] | None) -> Vitals:
         return UNKNOWN
     return Vitals(
         temperature_c=properties["temperature"] / 1000,
-        cmm_bytes=properties["total_cmm_size"] << 10,
-        cmm_free_bytes=properties["free_cmm_size"] << 10,
+        cmm_bytes=properties["total_cmm_size"] << 10 or None,
+        cmm_free_bytes=free_by_library(properties),
         cpu_load=properties["cpu_loading"] / 10_000,
         npu_load=properties["npu_loading"] / 10_000,
         firmware=bytes(properties["sw_version"]).split(b"\0")[0].decode(errors="replace") or None,
     )
 
 
+def free_by_library(properties: Mapping[str, Any] | None) -> int | None:
+    """Bytes of CMM; None also where the command on the card that counts it did not answer: then all is 0."""
+    if properties is None or not properties["total_cmm_size"]:
+        return None
+    return int(properties["free_cmm_size"]) << 10
+
+
 def told_by_tool(bus: int, tool: Path = TOOL, timeout_s: float = TIMEOUT_S) -> Vitals:
-    """Of the card on PCI bus `bus` (its device id), by `axcl-smi`: a process of its own, which cannot disturb
-    the bindings of this one. Blocks for up to `timeout_s` and ENDING_S, so for another thread."""
+    """Of the card on PCI bus `bus` (its device id). Blocks as `run_tool`."""
+    return read_table(run_tool(tool, timeout_s), bus)
+
+
+def run_tool(tool: Path = TOOL, timeout_s: float = TIMEOUT_S) -> str:
+    """What `axcl-smi` prints, empty where it cannot be had: a process of its own, which cannot disturb the
+    bindings of this one. It is waited for while it answers somebody else. Blocks for up to `timeout_s` and
+    ENDING_S, so for another thread."""
+    deadline_s = monotonic() + timeout_s
+    while (text := _printed(tool, deadline_s - monotonic())) and ANSWERING in text:
+        if monotonic() + AGAIN_S > deadline_s:
+            return ""
+        sleep(AGAIN_S)
+    return text
+
+
+def _printed(tool: Path, timeout_s: float) -> str:
     try:
         process = subprocess.Popen(
             [tool],
@@ -70,17 +93,17 @@ def told_by_tool(bus: int, tool: Path = TOOL, timeout_s: float = TIMEOUT_S) -> V
             errors="replace",
         )
     except OSError:
-        return UNKNOWN
+        return ""
     assert process.stdout
     with process.stdout:
         try:
-            return read_table(process.communicate(timeout=timeout_s)[0], bus)
+            return process.communicate(timeout=timeout_s)[0]
         except subprocess.TimeoutExpired:
             process.kill()
             # One that sleeps in the driver of a card that died cannot be ended by anybody; it is left behind.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(ENDING_S)
-            return UNKNOWN
+            return ""
 
 
 def read_table(text: str, bus: int) -> Vitals:

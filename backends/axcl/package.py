@@ -5,6 +5,7 @@ loaded.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,10 @@ def open_package(folder: Path) -> Package:
     """
     if not folder.is_dir():
         raise PackageError(f"{folder} is not a folder with a compiled model")
-    places = (folder, *sorted(each for each in folder.iterdir() if each.is_dir() and each.name[0] != "."))
+    try:
+        places = (folder, *sorted(filter(_may_hold_parts, folder.iterdir())))
+    except OSError as reason:
+        raise PackageError(f"{folder} cannot be read: {reason.strerror}") from None
     place = _layer_folder(places)
     places = (place, *(each for each in places if each != place))
     homes = (place, folder)  # not the tokenizer's, whose config.json is another one
@@ -130,6 +134,11 @@ def open_package(folder: Path) -> Package:
             raise PackageError(f"{file} is compiled for the {chip}, which is not the chip of an AX650N card")
     _check_file(package.tokenizer / "tokenizer.json")
     return package
+
+
+def _may_hold_parts(place: Path) -> bool:
+    visible = place.name[0] != "." and place.is_dir()
+    return visible and os.access(place, os.R_OK | os.X_OK, effective_ids=True)  # lost+found is not
 
 
 def _layer_folder(places: Sequence[Path]) -> Path:

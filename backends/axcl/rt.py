@@ -28,6 +28,7 @@ from typing import Any
 from backends.axcl import codes
 from backends.axcl.handles import Buffer, Group, Model, pages
 from backends.axcl.installed import log_file, why_not_imported, why_not_opened
+from backends.axcl.monitor import free_by_library
 from backends.base import Array, DeviceError, DeviceMemoryError, PackageError, TensorSpec
 
 MALLOC_HUGE_FIRST = 0
@@ -60,18 +61,20 @@ class Runtime:
         ret = axcl.init(json.dumps({"log": log}))
         if codes.unsigned(ret) == codes.DEVICE_OPEN:
             raise DeviceError("init", codes.DEVICE_OPEN, f"AXCL_ERR_DEVICE_OPEN: {why_not_opened()}")
-        self._check("init", ret)
+        if codes.unsigned(ret) != codes.CONFIG_NOT_READ:  # then its defaults do
+            self._check("init", ret)
         # Undone in this order, also after a failure half way. What goes wrong meanwhile has no remedy left.
         with ExitStack() as undo:
             undo.callback(axcl.finalize)
             self.device_id = self._choose(device_index)
+            # Before anything that it could take away: the library sets the device for it, and resets it.
+            self._free_at_start = free_by_library(self._ask())
             self._check("set_device", self._rt.set_device(self.device_id))
             undo.callback(self._rt.reset_device, self.device_id)
             self._context = self._handle("create_context", self._rt.create_context(self.device_id))
             undo.callback(self._rt.destroy_context, self._context)
             self._init_engine()
             undo.callback(self._rt.engine_finalize)
-            self._free_at_start = self._free_bytes()
             self._undo = undo.pop_all()
         self._used = 0
 
@@ -98,8 +101,7 @@ class Runtime:
         return self._calls
 
     def close(self) -> None:
-        """Orderly teardown; a second time does nothing. A process that skips it may leave the driver in need
-        of a reload."""
+        """Orderly, and only once. A process that skips it may leave the driver in need of a reload."""
         if self._thread is not None and self._rt:
             self._undo.close()
             self._thread = None
@@ -150,12 +152,6 @@ class Runtime:
         """What somebody else could tell before anything was taken, where the library cannot."""
         self._free_at_start = free_bytes
 
-    def _free_bytes(self) -> int | None:
-        properties = self.properties()
-        if properties is None or not properties["total_cmm_size"]:
-            return None
-        return int(properties["free_cmm_size"]) << 10
-
     # the card
 
     @property
@@ -167,10 +163,14 @@ class Runtime:
         """What the card says of itself (axclrtDeviceProperties); None where the library cannot tell (pyAXCL
         before 3.10). Takes seconds, and only while nothing is loaded is it known to do no harm: the library
         runs shell commands on the card and resets the device's binding."""
+        properties = self._ask()
+        self._check("set_current_context", self._rt.set_current_context(self._context))
+        return properties
+
+    def _ask(self) -> Mapping[str, Any] | None:
         if not hasattr(self._rt, "get_device_properties"):
             return None
         properties, ret = self._rt.get_device_properties(self.device_id)
-        self._check("set_current_context", self._rt.set_current_context(self._context))
         return properties if ret == codes.SUCCESS else None
 
     # models
@@ -223,7 +223,9 @@ class Runtime:
             raise DeviceError(f"{get}data_type", codes.SUCCESS, f"tensor {name} has the unknown type {dtype}")
         tensor = TensorSpec(name, codes.DTYPES[dtype], tuple(dims))
         size = getattr(rt, f"{get}size_by_index")(info, group, place)
-        if size != tensor.nbytes:  # a run would read or write beyond a buffer of its shape
+        # Cards were seen to tell the shape's, to the byte (0x802 for a mask of 1025 values). Where another is
+        # told, nobody knows where the values are, and a run would reach beyond a buffer of its shape.
+        if size != tensor.nbytes:
             told = f"tensor {name} takes {size} bytes, and {tensor.dtype} {list(dims)} makes {tensor.nbytes}"
             raise DeviceError(f"{get}size_by_index", codes.SUCCESS, told)
         return tensor

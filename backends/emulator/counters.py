@@ -17,11 +17,6 @@ class Counters:
     round_trips: Counter[str] = field(default_factory=Counter)
     num_bytes: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def num_local(self) -> int:
-        """Calls that stayed on the host, refused ones among them."""
-        return self.calls.total() - self.round_trips.total()
-
     def copy(self) -> "Counters":
         return Counters(self.calls.copy(), self.round_trips.copy(), self.num_bytes.copy())
 

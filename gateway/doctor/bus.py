@@ -4,7 +4,7 @@ import os
 import re
 
 from backends.axcl.cures import HEARTBEAT_BUS
-from backends.axcl.installed import DRIVER, FIRMWARE, MODULES, NODES
+from backends.axcl.installed import DRIVER, FIRMWARE, MODULES, NODES, P2P_MODULE, P2P_NODE
 from gateway.doctor.finding import Finding, failed, fine, skipped, warning
 from gateway.doctor.machine import Machine
 
@@ -73,6 +73,7 @@ def aspm(machine: Machine) -> Finding:
 
 
 def driver(machine: Machine) -> Finding:
+    """That for copies between cards is not used, and not there in every version."""
     loaded = {line.split()[0] for line in (machine.text("/proc/modules") or "").splitlines() if line}
     missing = [module for module in MODULES if module not in loaded]
     if missing:
@@ -84,10 +85,12 @@ def driver(machine: Machine) -> Finding:
                 f" but to {bound}" if bound != "driver" else ""
             )
             return failed(found, f"modprobe -r axcl_host && modprobe axcl_host. {INSTALL}")
-    return fine(f"all {len(MODULES)} kernel modules loaded, {DRIVER} bound")
+    told = f"all {len(MODULES)} kernel modules loaded, {DRIVER} bound"
+    return fine(told if P2P_MODULE in loaded else f"{told}; no {P2P_MODULE}")
 
 
 def nodes(machine: Machine) -> Finding:
+    """That for copies between cards is not used, and not there in every version."""
     missing = [node for node in NODES if not machine.path(node).exists()]
     if missing:
         cure = "Load the driver; give a container each of them (docker run --device …) and /usr/lib/axcl."
@@ -96,7 +99,8 @@ def nodes(machine: Machine) -> Finding:
     if mine:
         cure = "Reinstall axclhost for its udev rule (axcl_host.rules, mode 0666), or: udevadm trigger."
         return failed(f"this user may not open {', '.join(mine)}", cure)
-    return fine(f"{', '.join(NODES)} may be opened")
+    told = f"{', '.join(NODES)} may be opened"
+    return fine(told if machine.path(P2P_NODE).exists() else f"{told}; no {P2P_NODE}")
 
 
 def _may_use(machine: Machine, node: str) -> bool:

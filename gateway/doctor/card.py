@@ -96,6 +96,8 @@ def memory(patient: Patient) -> Finding:
     patient.cmm_free_bytes = vitals.cmm_free_bytes
     if vitals.cmm_bytes is None or vitals.cmm_free_bytes is None:
         return skipped("neither pyAXCL (3.10 can) nor axcl-smi tells the card's memory")
+    if patient.runtime.free_bytes is None:
+        patient.runtime.assume_free(vitals.cmm_free_bytes)
     seconds = perf_counter() - started_s
     told = (
         f"{vitals.cmm_free_bytes >> 20} of {vitals.cmm_bytes >> 20} MiB of CMM free, asked in {seconds:.1f} s"

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from backends.axcl.backend import DeviceKind
 from backends.axcl.monitor import TOOL
 from backends.export import ExportOptions, export_package
 from gateway.demo import CHECKPOINT, MODEL_NAME
 from gateway.doctor.checks import CHECKS
 from gateway.doctor.examination import Checked, examine
 from gateway.doctor.machine import Machine
-from gateway.doctor.patient import DeviceKind, Orders
+from gateway.doctor.patient import Orders
 from gateway.doctor.report import Names, for_an_issue, told, verdict
 from gateway.errors import printable
 

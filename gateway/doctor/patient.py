@@ -3,8 +3,9 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from backends.axcl.backend import DeviceKind
 from backends.axcl.decoder import AxclDecoder
 from backends.axcl.graph import AxclGraph
 from backends.axcl.layers import KvWrite
@@ -12,8 +13,6 @@ from backends.axcl.package import Package
 from backends.axcl.rt import Runtime
 from gateway.doctor.machine import Machine
 from gateway.vision.registry import AnyEncoder
-
-DeviceKind = Literal["card", "emulator"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from backends.axcl.backend import DeviceKind
+from backends.axcl.backend import DeviceChoice
 from backends.axcl.cures import Host, cures_of_silence
 from gateway.engine import watch
 from gateway.engine.engine import EngineStats, Failed
@@ -28,6 +28,7 @@ MAX_FAILURES = 5
 """Workers in a row that died without a token, or never began: then nobody is kept waiting any more. More than
 it takes to find a request that workers die of."""
 STEADY_S = 600.0  # a worker that lived so long was none of those that fail in a row
+OPEN_TIMEOUT_S = 60.0  # for the process to start, and a card to answer some calls and seven shell commands
 LOAD_TIMEOUT_S = 900.0  # a large model takes a minute or two over PCIe
 LEAST_RELOAD_S, RELOAD_TIMES = 120.0, 5  # of what the first load took
 
@@ -176,11 +177,16 @@ class EngineClient:
         except OSError as reason:
             raise EngineFailure(f"no process for the engine can be started: {reason}") from reason
         try:
+            told = f"the device did not answer within {OPEN_TIMEOUT_S:.0f} s"
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await worker.opened
+            told = f"the model was not loaded within {self._load_timeout_s:.0f} s"
             async with asyncio.timeout(self._load_timeout_s):
                 self.info = info = await worker.ready
         except TimeoutError:
+            worker.level = "card"
+            worker.ready.cancel()
             worker.kill()
-            told = f"the model was not loaded within {self._load_timeout_s:.0f} s"
             raise EngineFailure(_with_cures(told, config.place.device)) from None
         if worker.gone:  # between its word and this moment
             raise EngineFailure(worker.last_words)
@@ -196,13 +202,13 @@ class EngineClient:
         if self._worker:
             await asyncio.to_thread(self._worker.close)
 
-    async def _end_when_silent(self, worker: WorkerProcess, device: DeviceKind) -> None:
+    async def _end_when_silent(self, worker: WorkerProcess, device: DeviceChoice) -> None:
         while not worker.gone:
             await asyncio.sleep(watch.TICK_S)
             if not self._flights.working:
                 self._watch.rest()
             elif reason := self._watch.tick():
-                worker.last_words = _with_cures(reason, device)
+                worker.last_words, worker.level = _with_cures(reason, device), self._watch.level
                 worker.kill()
                 return
 
@@ -265,7 +271,7 @@ class EngineClient:
         return EngineRestarting(message, retry_after_s=max(2.0, self._pause_s))
 
 
-def _with_cures(told: str, device: DeviceKind) -> str:
+def _with_cures(told: str, device: DeviceChoice) -> str:
     """With what the host shows of why a card does not answer."""
     return told if device == "emulator" else ". ".join([told, *cures_of_silence(Host.look())])
 

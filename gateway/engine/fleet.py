@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from backends.axcl.backend import DeviceKind
+from backends.axcl.backend import DeviceChoice
 from gateway.engine.client import EngineClient, EngineStatus
 from gateway.engine.messages import EngineInfo, Place
 from gateway.engine.process import DeviceFull
@@ -66,7 +66,7 @@ class Member:
 class Fleet:
     """`device` is where the first model is loaded; the others go where that one went."""
 
-    def __init__(self, members: Sequence[Member], device: DeviceKind) -> None:
+    def __init__(self, members: Sequence[Member], device: DeviceChoice) -> None:
         self._members = {member.name: member for member in members}
         self._device = device
         self._device_bytes: int | None = None  # unknown before the first load, or for good
@@ -87,7 +87,7 @@ class Fleet:
         }
 
     @property
-    def device(self) -> DeviceKind:
+    def device(self) -> DeviceChoice:
         """Where the models are, once the first one is loaded."""
         return self._device
 

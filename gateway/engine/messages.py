@@ -1,14 +1,14 @@
 """What the two ends of the pipe to the worker process say to each other.
 
 To the worker: a WorkerConfig, then Requests, Cancels and at last a Close.
-From it: Ready or Broken, then Working and Results, and Broken where the device fails.
+From it: Opened, then Ready or Broken, then Working and Results, and Broken where the device fails.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backends.axcl.backend import DeviceKind
+from backends.axcl.backend import DeviceChoice, DeviceKind
 from backends.axcl.layers import KvWrite, Trial
 from backends.base import DecoderInfo, TensorSpec
 from backends.emulator import ClockKind
@@ -31,7 +31,7 @@ class Place:
     taken. others: what models that are not loaded will need, the first to be loaded first.
     """
 
-    device: DeviceKind
+    device: DeviceChoice
     device_bytes: int | None = None
     others: tuple[Need, ...] = ()
 
@@ -102,6 +102,11 @@ class Cancel:
 @dataclass(frozen=True, slots=True)
 class Close:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The device has answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ worker is blamed for it.
 """
 
 from gateway.engine.generation import WorkKind
+from gateway.engine.health import Level
 from gateway.engine.messages import Results, Working
 
 TICK_S = 1.0
@@ -42,6 +43,11 @@ class Watch:
             return ""
         doing = f", when it was to {self._working.kind}" if self._working else ""
         return f"no sign of life for {self._silent_s:.0f} s{doing}"
+
+    @property
+    def level(self) -> Level:
+        """What hangs: between two heartbeats there is nothing but calls of the device."""
+        return "card" if self._working else "worker"
 
     @property
     def request_id(self) -> str | None:

@@ -9,12 +9,13 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 
-from backends.axcl.backend import AxclBackend, open_backend
-from backends.axcl.cures import Host, cures
+from backends.axcl.backend import AxclBackend, device_for, open_backend
+from backends.axcl.cures import Host, cures, cures_of_full
 from backends.axcl.package import Package, open_package
 from backends.axcl.selftest import SelfTestError
 from backends.base import Decoder, DeviceError, DeviceMemoryError, Graph, PackageError
@@ -22,7 +23,7 @@ from gateway.engine.colour_probe import settle_channels
 from gateway.engine.engine import Encoder, Engine, Failed
 from gateway.engine.grammar import Grammars
 from gateway.engine.health import Level
-from gateway.engine.messages import Broken, Cancel, Close, EngineInfo, Ready, Results, WorkerConfig
+from gateway.engine.messages import Broken, Cancel, Close, EngineInfo, Opened, Ready, Results, WorkerConfig
 from gateway.engine.prompt import Request
 from gateway.engine.pulse import Pulse
 from gateway.engine.room import Need, NoRoom, num_sessions
@@ -45,7 +46,7 @@ def main(descriptor: int) -> None:
     # A broken pipe means that the parent is gone, and nobody is left to tell.
     with suppress(EOFError, BrokenPipeError), ExitStack() as undo:
         try:
-            engine, info = build_engine(config, undo)
+            engine, info = build_engine(config, undo, lambda: connection.send(Opened()))
             connection.send(Ready(info))
             _serve(connection, engine)
         except (PackageError, RegistryError, DeviceError, NoRoom, ValueError) as reason:
@@ -61,18 +62,29 @@ def _level(reason: Exception) -> Level:
     return "card" if isinstance(reason, DeviceError | NoRoom) else "worker"
 
 
-def build_engine(config: WorkerConfig, undo: ExitStack) -> tuple[Engine, EngineInfo]:
-    """All that is asked for, loaded; `undo` gives it back. Raises what `main` tells as Broken."""
+def build_engine(
+    config: WorkerConfig, undo: ExitStack, opened: Callable[[], None]
+) -> tuple[Engine, EngineInfo]:
+    """All that is asked for, loaded; `undo` gives it back. `opened` is called once the device has answered.
+    Raises what `main` tells as Broken."""
     package, place = open_package(config.package), config.place
     registry = Registry.load(config.vision_models, config.vision_entries)
     registry.check(package.prefix, has_vision=package.vision is not None)
     size = place.part_of(config.emulated_bytes)
-    backend = open_backend(place.device, config.device_index, size, config.emulated_clock)
+    kind = device_for(package, place.device)
+    backend = open_backend(kind, config.device_index, size, config.emulated_clock)
     undo.callback(backend.close)
+    opened()
     free_bytes = None if backend.free_bytes is None else place.part_of(backend.free_bytes)
     emulated_bytes = config.emulated_bytes if backend.emulated else None
     need = Need.of(package, backend.layout(package))
-    need.check(free_bytes, emulated_bytes)
+    try:
+        need.check(free_bytes, emulated_bytes)
+    except NoRoom as reason:
+        if not backend.emulated:
+            for advice in cures_of_full(Host.look()):
+                reason.add_note(advice)
+        raise
     try:
         return _load(config, undo, package, registry, backend, need)
     except (DeviceMemoryError, NoRoom) as reason:

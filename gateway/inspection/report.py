@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from backends.axcl.backend import AxclBackend, open_backend
+from backends.axcl.backend import AxclBackend, device_for, open_backend
 from backends.axcl.decoder import AxclDecoder
 from backends.axcl.description import Description
 from backends.axcl.layers import KvWrite
@@ -14,7 +14,6 @@ from backends.axcl.rt import import_axcl
 from backends.axcl.selftest import choose_kv_write
 from backends.base import DeviceError, DeviceMemoryError, Graph, PackageError, TensorSpec
 from backends.emulator import Emulator
-from backends.emulator.model import is_emulated
 from gateway.chat.generation import GenerationDefaults
 from gateway.chat.template import ChatTemplate
 from gateway.chat.tokenizer import Tokenizer
@@ -43,7 +42,7 @@ def inspected(folder: Path) -> Report:
     package = open_package(folder)
     with _silence(), ExitStack() as undo:
         description = None
-        if any(map(is_emulated, package.graphs)):
+        if device_for(package) == "emulator":
             backend = AxclBackend(Emulator())
             undo.callback(backend.close)
             description = backend.describe(package)
@@ -125,7 +124,7 @@ def _backend(package: Package, device_index: int, settings: Settings) -> AxclBac
     try:
         import_axcl()
     except DeviceError:
-        if not any(map(is_emulated, package.graphs)):
+        if device_for(package) == "card":
             raise
         return open_backend("emulator", 0, settings.emulated_memory_mb * MEGA, settings.emulated_clock)
     return open_backend("card", device_index, 0)

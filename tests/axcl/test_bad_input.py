@@ -207,7 +207,7 @@ def config(folder: Path) -> WorkerConfig:
 def loaded(folder: Path) -> None:
     """As a worker does it."""
     with ExitStack() as undo:
-        build_engine(config(folder), undo)
+        build_engine(config(folder), undo, lambda: None)
 
 
 def test_the_package_that_all_of_these_are_made_from_is_served(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.axcl.cures import Host, cures, cures_of_silence
+from backends.axcl.cures import Host, cures, cures_of_full, cures_of_silence
 from backends.base import DeviceError, DeviceMemoryError, PackageError
 
 DEAD = DeviceError("engine_execute", 0x8030040C, "the card does not answer any more")
@@ -54,6 +54,11 @@ def test_a_call_that_never_comes_back_has_the_causes_of_a_dead_card(host: Host, 
     assert len(found) == len(words)
     for word, sentence in zip(words, found, strict=True):
         assert word in sentence
+
+
+def test_a_card_with_too_little_free_may_have_been_left_full() -> None:
+    assert cures_of_full(WELL) == cures(FULL, WELL)
+    assert cures_of_full(Host()) == []
 
 
 def test_the_host_is_looked_at_without_the_library() -> None:

@@ -194,3 +194,39 @@ def test_a_model_that_does_not_fit_is_a_memory_error_and_nothing_leaks() -> None
         with pytest.raises(DeviceMemoryError):
             backend.decoder(vision_package(), KvWrite.DIRECT)
         assert free_bytes(backend) == start
+
+
+BFLOAT16, WORDS = 14, 6  # AXCL_DATA_TYPE_*
+
+
+def calling_bfloat16_words() -> Emulator:
+    """A card that tells of bf16 tensors that they are plain 16-bit words."""
+    card = Emulator()
+    for side in ("input", "output"):
+        name = f"engine_get_{side}_data_type"
+        told = getattr(card.rt, name)
+
+        def words(
+            info: int, place: int, told: Callable[[int, int], tuple[int, int]] = told
+        ) -> tuple[int, int]:
+            dtype, ret = told(info, place)
+            return WORDS if dtype == BFLOAT16 else dtype, ret
+
+        setattr(card.rt, name, words)
+    return card
+
+
+def test_bfloat16_may_be_called_plain_words() -> None:
+    package = text_package()
+    with opened(Emulator()) as backend:
+        expected = answer(backend, package)
+        graph = backend.graph(package.post)
+        hidden = backend.decoder(package, KvWrite.DIRECT).embed(np.arange(1)).reshape(graph.inputs[0].shape)
+        (logits,) = graph.run({graph.inputs[0].name: hidden}).values()
+    with opened(calling_bfloat16_words()) as backend:
+        assert answer(backend, package) == expected
+        graph = backend.graph(package.post)
+        assert (graph.inputs[0].dtype, graph.outputs[0].dtype) == ("uint16", "uint16")
+        (found,) = graph.run({graph.inputs[0].name: hidden.view(np.uint16)}).values()
+        assert found.dtype == logits.dtype
+        assert found.tobytes() == logits.tobytes()

@@ -7,7 +7,6 @@ from backends.axcl.backend import AxclBackend
 from backends.axcl.cures import Host, cures
 from backends.axcl.handles import PAGE
 from backends.axcl.layers import KvWrite
-from backends.axcl.monitor import Vitals
 from backends.base import DeviceError, DeviceMemoryError
 from backends.emulator import Emulator, OldEmulator
 from tests.packages import free_bytes, opened, text_package
@@ -66,21 +65,28 @@ def test_all_are_where_less_is_free_than_loading_takes(name: str) -> None:
     assert f"to load it takes {2 * layer / 1e6:.1f} MB, and 0." in str(reason)
 
 
-@pytest.mark.parametrize("told", [7000 << 20, None])
+TABLE = """
+|    1  AX650N   V2.26.0 | 0000:07:00.0 | 149 MiB / 945 MiB |
+|   --   38C  -- / -- | 1%  0% | 40 MiB / 7040 MiB |
+|    0  AX650N   V2.26.0 | 0000:03:00.0 | 149 MiB / 945 MiB |
+|   --   38C  -- / -- | 1%  0% | 18 MiB / 7040 MiB |
+"""
+
+
+@pytest.mark.parametrize(("table", "told"), [(TABLE, 7000 << 20), ("", None), ("another format", None)])
 def test_an_old_library_leaves_it_to_axcl_smi_how_much_is_free(
-    monkeypatch: pytest.MonkeyPatch, told: int | None
+    monkeypatch: pytest.MonkeyPatch, table: str, told: int | None
 ) -> None:
-    asked: list[tuple[int, bool]] = []
+    asked: list[bool] = []
     card = OldEmulator(devices=(3, 7))
 
-    def tool(bus: int) -> Vitals:
-        asked.append((bus, card._process.initialized))
-        return Vitals(cmm_free_bytes=told)
+    def tool() -> str:
+        asked.append(card._process.initialized)
+        return table
 
-    monkeypatch.setattr(backend_module, "told_by_tool", tool)
-    monkeypatch.setattr(Host, "look", lambda: Host(buses=(3, 7)))
+    monkeypatch.setattr(backend_module, "run_tool", tool)
     backend = AxclBackend(card, 1)
-    assert asked == [(7, False)]
+    assert asked == [False]
     if told is None:
         assert backend.free_bytes is None
     else:
@@ -93,7 +99,6 @@ def test_an_old_library_leaves_it_to_axcl_smi_how_much_is_free(
 
 
 def test_a_library_that_can_tell_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend_module, "told_by_tool", None)  # must not be called
-    monkeypatch.setattr(Host, "look", lambda: Host(buses=(129,)))
+    monkeypatch.setattr(backend_module, "run_tool", None)  # must not be called
     with opened(Emulator()) as backend:
         assert free_bytes(backend) == 7040 << 20

@@ -59,6 +59,16 @@ def test_the_tool_is_asked(tmp_path: Path) -> None:
     assert told_by_tool(3, tool(tmp_path, f"cat {tmp_path}/table")).temperature_c == 38.0
 
 
+def test_a_tool_that_answers_somebody_else_is_waited_for(tmp_path: Path) -> None:
+    """Only one of them runs at a time: the gateway's own monitor may be it."""
+    (tmp_path / "table").write_text(TABLE)
+    busy = "axcl-smi is already running, please try later."
+    asked = tool(tmp_path, f"cd {tmp_path}; ls busy 2>/dev/null && rm busy && echo {busy} || cat table")
+    (tmp_path / "busy").touch()
+    assert told_by_tool(3, asked).temperature_c == 38.0
+    assert told_by_tool(3, tool(tmp_path, f"echo {busy}"), timeout_s=0.2) == UNKNOWN
+
+
 def test_a_tool_that_hangs_is_ended_and_one_that_is_not_there_tells_nothing(tmp_path: Path) -> None:
     started_s = monotonic()
     assert told_by_tool(3, tool(tmp_path, "exec sleep 60"), timeout_s=0.2) == UNKNOWN
@@ -85,8 +95,12 @@ def test_the_library_is_asked() -> None:
     found = told_by_library(runtime.properties())
     assert found == Vitals(45.0, 100 << 20, 90 << 20, 0.0, 0.0, "V3.10.2 emulated")
     runtime.free(buffer)  # the binding has survived
+    properties = dict(runtime.properties() or {})
     runtime.close()
     assert told_by_library(None) == UNKNOWN
+    # What a command on the card did not tell is 0.
+    silent = told_by_library(properties | {"total_cmm_size": 0, "free_cmm_size": 0})
+    assert (silent.cmm_bytes, silent.cmm_free_bytes) == (None, None)
 
 
 class Asked:

@@ -9,6 +9,7 @@ import pytest
 from backends.axcl.package import open_package
 from backends.base import PackageError
 from tests.packages import text_package, vision_package
+from tests.somebody import CLOSED, somebody_else
 
 
 @pytest.fixture
@@ -50,6 +51,24 @@ def test_a_broken_tokenizer_has_no_added_tokens_to_tell(folder: Path, content: s
     (folder / "tokenizer" / "tokenizer.json").write_text(content)
     with pytest.raises(PackageError, match="expected a Hugging Face tokenizer with added_tokens"):
         open_package(folder).added_tokens()
+
+
+def test_what_may_not_be_read_and_is_not_needed_does_no_harm(folder: Path) -> None:
+    (folder / "lost+found").mkdir(CLOSED)
+    (folder / "run.sh").touch(CLOSED)
+    expected = vision_package().tokenizer.name
+    with somebody_else(folder.parent):
+        assert open_package(folder).tokenizer.name == expected
+
+
+def test_a_folder_that_may_not_be_read_is_told(folder: Path) -> None:
+    folder.chmod(CLOSED | 0o100)
+    with (
+        somebody_else(folder.parent),
+        pytest.raises(PackageError, match="package cannot be read: Permission"),
+    ):
+        open_package(folder)
+    folder.chmod(0o755)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"a":' * 100_000])

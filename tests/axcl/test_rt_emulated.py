@@ -1,5 +1,6 @@
 """The wall, where a card fails, is full, or a library answers what cannot be: on the emulated card only."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.axcl.backend import open_backend
+from backends.axcl.backend import device_for, open_backend
+from backends.axcl.package import open_package
 from backends.axcl.rt import Runtime
-from backends.base import DeviceError, DeviceMemoryError
+from backends.base import DeviceError, DeviceMemoryError, PackageError
 from backends.emulator import Emulator, OldEmulator
 from tests.emulator.card import BF16, CHUNK, ROW, ROWS, WIDTH, download, save_model
+from tests.packages import text_package
 
 EMULATORS = pytest.mark.parametrize("emulator", [Emulator, OldEmulator])
 
@@ -30,6 +33,31 @@ def left(card: Emulator | OldEmulator) -> int:
 def test_a_host_without_a_driver_is_said(emulator: Callable[..., Any]) -> None:
     with pytest.raises(DeviceError, match=r"init: AXCL_ERR_DEVICE_OPEN: the driver is .*0x8030010B"):
         Runtime(emulator(devices=()))
+
+
+def test_settings_that_were_not_read_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Emulator()
+    monkeypatch.setattr(card, "init", lambda config: Emulator.init(card, config) or -2144336255)
+    runtime = Runtime(card)
+    runtime.free(runtime.malloc(16))
+    runtime.close()
+
+
+@EMULATORS
+def test_a_card_is_asked_for_its_memory_before_it_has_anything_to_lose(emulator: Callable[..., Any]) -> None:
+    """The library resets the device after that, as its source says."""
+    card, seen = emulator(), []
+    enter = card._process.enter
+
+    def heard(call: str) -> None:
+        seen.append(call)
+        enter(call)
+
+    card._process.enter = heard
+    Runtime(card).close()
+    asked = ["get_device_properties"] if emulator is Emulator else []
+    assert seen[:5] == ["init", "get_device_list", *asked, "set_device", "create_context", "engine_init"][:5]
+    assert seen.count("get_device_properties") == len(asked)
 
 
 def test_a_driver_that_knows_no_card_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,13 +306,17 @@ def test_a_model_is_described_as_it_is(path: Path) -> None:
 # --- which card
 
 
-def test_auto_takes_the_emulator_where_there_is_no_card_and_says_why(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "axcl", None)
-    open_backend("auto", 0, 1 << 20).close()
-    assert "no card, the emulated one takes its place" in caplog.text
-    assert "pyAXCL cannot be imported" in caplog.text
+def test_a_package_goes_where_it_was_compiled_for(tmp_path: Path) -> None:
+    ours = text_package()
+    for_a_card = Path(shutil.copytree(ours.folder, tmp_path / "package"))
+    for graph in for_a_card.glob("*.axmodel"):
+        graph.write_bytes(b"compiled by somebody else")
+    theirs = open_package(for_a_card)
+    assert [device_for(package) for package in (ours, theirs)] == ["emulator", "card"]
+    assert [device_for(package, "card") for package in (ours, theirs)] == ["card", "card"]
+    assert device_for(ours, "emulator") == "emulator"
+    with pytest.raises(PackageError, match="package is compiled for a card, and the emulated one cannot run"):
+        device_for(theirs, "emulator")
 
 
 def test_a_card_that_was_asked_for_and_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

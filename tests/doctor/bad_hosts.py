@@ -85,9 +85,9 @@ BAD: dict[str, tuple[Look, Spoil, str, str, str]] = {
     ),
     "missing module": (
         bus.driver,
-        text("proc/modules", "ax_pcie_host_dev 1 0\nax_pcie_msg 1 0\nax_pcie_mmb 1 0\naxcl_host 1 0\n"),
+        text("proc/modules", "ax_pcie_host_dev 1 0\nax_pcie_msg 1 0\nax_pcie_mmb 1 0\nax_pcie_p2p_rc 1 0\n"),
         "failed",
-        "kernel modules not loaded: ax_pcie_p2p_rc",
+        "kernel modules not loaded: axcl_host",
         "headers of the running kernel",
     ),
     "unbound": (
@@ -106,9 +106,9 @@ BAD: dict[str, tuple[Look, Spoil, str, str, str]] = {
     ),
     "missing node": (
         bus.nodes,
-        gone("dev/p2p"),
+        gone("dev/ax_mmb_dev"),
         "failed",
-        "device nodes not there: /dev/p2p",
+        "device nodes not there: /dev/ax_mmb_dev",
         "give a container each of them",
     ),
     "no firmware": (

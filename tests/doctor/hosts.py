@@ -4,7 +4,7 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
-from backends.axcl.installed import LIBRARIES, MODULES, NODES
+from backends.axcl.installed import LIBRARIES, MODULES, NODES, P2P_MODULE, P2P_NODE
 from gateway.doctor.machine import Machine
 from gateway.doctor.software import LOGGER
 
@@ -44,7 +44,7 @@ def healthy(root: Path) -> Machine:
         f"{CARD}/msi_irqs/123": "msi\n",
         "proc/irq/123/smp_affinity_list": "0-1\n",
         "proc/irq/123/effective_affinity_list": "1\n",
-        "proc/modules": "".join(f"{name} 16384 0 - Live 0x0\n" for name in MODULES),
+        "proc/modules": "".join(f"{name} 16384 0 - Live 0x0\n" for name in (*MODULES, P2P_MODULE)),
         "proc/meminfo": "MemTotal: 8000000 kB\nCmaTotal:         262144 kB\nCmaFree:          200000 kB\n",
         "proc/self/limits": "Max open files            4096                 1048576              files\n",
         "lib/firmware/axcl/ax650_card.pac": "",
@@ -54,7 +54,7 @@ def healthy(root: Path) -> Machine:
         "usr/bin/axcl/axcl.json": '{"dma buf size": "0x200000"}',
         LOG: "",
     }
-    files |= {node.lstrip("/"): "" for node in NODES}
+    files |= {node.lstrip("/"): "" for node in (*NODES, P2P_NODE)}
     for name, text in files.items():
         write(root, name, text)
     for name in (*LIBRARIES, LOGGER):

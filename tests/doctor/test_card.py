@@ -1,21 +1,25 @@
 """Every check of the card, on emulated ones that are well and that are not."""
 
 import ctypes
+import shutil
 from pathlib import Path
 from threading import get_ident
 from time import sleep
 from typing import Any
 
+import onnx
 import pytest
 
+from backends.axcl.package import open_package
 from backends.axcl.rt import Runtime
 from backends.base import DeviceError
-from backends.emulator import Emulator
+from backends.emulator import Emulator, OldEmulator
 from gateway.doctor import card, running
+from gateway.doctor.checks import CHECKS, MODEL_CHECKS
 from gateway.doctor.machine import Machine
 from gateway.doctor.patient import Orders, Patient
 from tests.doctor.cards import Examined, Told
-from tests.packages import text_package, vision_package
+from tests.packages import new_folder, text_package, vision_package
 
 TABLE = """[11-08 20:36:34:240][E][axcl_smi][main][ 117]: device id: 129
 | AXCL-SMI  V3.10.2                              Driver  V3.10.2 |
@@ -247,6 +251,32 @@ def test_a_model_that_does_not_fit_is_told_with_the_numbers(examined: Examined) 
     assert (finding.status, finding.numbers["free_bytes"]) == ("failed", 100 << 10)
     assert finding.numbers["load_bytes"] == vision_package().load_bytes
     assert "smaller model" in finding.cure
+
+
+def test_a_model_that_fits_as_it_is_served_fits_as_it_is_examined(examined: Examined) -> None:
+    """With a vision graph that is the largest of all, so that its file must be on the card first."""
+    folder = Path(shutil.copytree(vision_package().folder, new_folder() / "package"))
+    model = open_package(folder)
+    assert model.vision
+    graph = onnx.load(model.vision)
+    graph.producer_name = 2_000_000 * "-"
+    onnx.save(graph, model.vision)
+    patient = examined(Emulator(cmm_bytes=model.load_bytes + (512 << 10)), folder)
+    for check in CHECKS:
+        if check.name in MODEL_CHECKS - {"encoder", "answer"}:
+            finding = check.run(patient)
+            assert (check.name, finding.status) == (check.name, "ok")
+
+
+def test_what_only_axcl_smi_tells_is_what_a_model_must_fit_in(examined: Examined) -> None:
+    patient = examined(OldEmulator(devices=(3,)), vision_package().folder)
+    patient.orders.smi.write_text(
+        "#!/bin/sh\ncat <<'END'\n" + TABLE.replace(" 18 MiB", " 7040 MiB") + "END\n"
+    )
+    patient.orders.smi.chmod(0o755)
+    assert card.memory(patient).status == "warning"
+    finding = running.package(patient)
+    assert (finding.status, finding.numbers["free_bytes"]) == ("failed", 0)
 
 
 def test_a_card_that_refuses_to_write_in_place_is_told(examined: Examined) -> None:

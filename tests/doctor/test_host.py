@@ -1,17 +1,16 @@
 """Every check of the host, on one that is in order and on those that are not."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backends.axcl.installed import MODULES
 from gateway.doctor import bus, software, system
 from gateway.doctor.machine import Machine
 from tests.doctor.bad_hosts import BAD, Look, Spoil, gone, text
 from tests.doctor.hosts import CARD, LOG, asleep, healthy
+from tests.somebody import CLOSED, somebody_else
 
 ALL: dict[Look, str] = {
     software.python: "Python of 64 bits on aarch64",
@@ -19,8 +18,8 @@ ALL: dict[Look, str] = {
     bus.on_bus: "1 on the PCI bus: 0000:03:00.0",
     bus.link: "0000:03:00.0 at 5 GT/s x1 of at most 5 GT/s x2, as on every Raspberry Pi 5",
     bus.aspm: "ASPM policy default",
-    bus.driver: "all 5 kernel modules loaded, ax_pcie_dev_host bound",
-    bus.nodes: "/dev/axcl_host, /dev/msg_userdev, /dev/ax_mmb_dev, /dev/p2p may be opened",
+    bus.driver: "all 4 kernel modules loaded, ax_pcie_dev_host bound",
+    bus.nodes: "/dev/axcl_host, /dev/msg_userdev, /dev/ax_mmb_dev may be opened",
     bus.firmware: "ax650_card.pac in /lib/firmware/axcl",
     software.libraries: "all 15 libraries in /usr/lib/axcl, for aarch64",
     software.versions: "axclhost V3.10.2-1, pyAXCL 3.10.2",
@@ -63,28 +62,13 @@ def test_a_python_of_32_bits_is_told() -> None:
     assert (finding.status, finding.found) == ("failed", "this Python has 32 bits")
 
 
-@contextmanager
-def somebody_else() -> Iterator[None]:
-    """Root may open what nobody may."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
 def test_nodes_that_this_user_may_not_open_are_told(tmp_path: Path) -> None:
     machine = healthy(tmp_path)
-    for folder in (tmp_path, *tmp_path.parents[:3]):  # the run's own, which it keeps for its user alone
-        folder.chmod(0o755)
-    for node in ("axcl_host", "msg_userdev", "ax_mmb_dev", "p2p"):
-        (tmp_path / "dev" / node).chmod(0o666 if node != "p2p" else 0o600 if os.geteuid() == 0 else 0)
-    with somebody_else():
+    for node in ("axcl_host", "msg_userdev", "ax_mmb_dev"):
+        (tmp_path / "dev" / node).chmod(CLOSED if node == "ax_mmb_dev" else 0o666)
+    with somebody_else(tmp_path):
         finding = bus.nodes(machine)
-    assert (finding.status, finding.found) == ("failed", "this user may not open /dev/p2p")
+    assert (finding.status, finding.found) == ("failed", "this user may not open /dev/ax_mmb_dev")
     assert "udev" in finding.cure
 
 
@@ -103,6 +87,16 @@ def test_what_cannot_be_known_is_skipped(tmp_path: Path, look: Look, spoil: Spoi
     spoil(tmp_path)
     finding = look(machine)
     assert (finding.status, finding.found[: len(found)]) == ("skipped", found)
+
+
+def test_an_old_driver_has_nothing_for_copies_between_cards(tmp_path: Path) -> None:
+    machine = healthy(tmp_path)
+    modules = "".join(f"{name} 16384 0\n" for name in MODULES)
+    text("proc/modules", modules)(tmp_path)
+    gone("dev/p2p")(tmp_path)
+    found = [bus.driver(machine), bus.nodes(machine)]
+    assert [finding.status for finding in found] == ["ok", "ok"]
+    assert [finding.found.rpartition("; ")[2] for finding in found] == ["no ax_pcie_p2p_rc", "no /dev/p2p"]
 
 
 def test_an_old_binding_needs_no_logger(tmp_path: Path) -> None:
