@@ -114,9 +114,10 @@ class CallReader:
         """At the end of the object."""
         self.done = True
         if not self.begun:
-            written = _parsed(self._arguments or ["null"])
-            text = written if isinstance(written, str) else "".join(self._arguments or ())
-            known = "{}" if written is None else text if isinstance(_parsed([text]), dict) else ""
+            text = "".join(self._arguments or ()).strip()
+            written = _parsed([text])
+            text = written if isinstance(written, str) else text
+            known = "{}" if text in ("", "null") else text if isinstance(_parsed([text]), dict) else ""
             self._arguments = [known]
             self.begun = self.complete = bool(self.name and known)
             self.done = self.begun
@@ -124,8 +125,11 @@ class CallReader:
 
 
 def _parsed(written: list[str]) -> object:
-    """None for what is no JSON, and for null."""
+    """None for what is no JSON, for null, and for a string that is no text: half of a surrogate pair."""
     try:
-        return json.loads("".join(written))
+        value = json.loads("".join(written))
+        if isinstance(value, str):
+            value.encode()
+        return value
     except (ValueError, RecursionError):
         return None

@@ -1,12 +1,24 @@
 """What a reply must be, as a grammar: calls of tools, JSON, or a text in which only the calls are bound."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
 from typing import Any, Literal
 
 from gateway.chat.conversation import JsonReply, Tool, ToolUse
 from gateway.chat.dialect import Dialect
-from gateway.chat.schema import UnusableSchema, grammar_of, json_rule
+from gateway.chat.schema import (
+    MAX_SCHEMA,
+    UnusableSchema,
+    Writer,
+    grammar_of,
+    is_plain,
+    json_rule,
+    rules_fault,
+    unproven_rule,
+)
 from gateway.chat.segments import END_OF_THINK, THINK
 from gateway.chat.tagged_grammar import MORE, VALUE, tagged_rules
 from gateway.chat.tokenizer import Tokenizer
@@ -16,6 +28,9 @@ Reasoning = Literal["begun", "possible", "none"]
 """Whether a reply begins inside of reasoning, may begin with it, or does not reason."""
 
 ANY_OBJECT = {"type": "object"}
+
+MAX_S = 10.0
+"""How long the schemas of one request's tools may take."""
 
 
 class Constraint:
@@ -60,10 +75,7 @@ class Constraint:
         JSON."""
         dialect = self._dialect
         named = {place: tool for place, tool in enumerate(tools) if tool.name in use.allowed}
-        rules = [VALUE] if dialect.tagged else []
-        for place, tool in named.items():
-            rules += self._object(place, tool, held=use.required or tool.strict)
-        rules.append(f"object: {' | '.join(f'object_{place}' for place in named)}")
+        rules = self._objects(named, {place for place, tool in named.items() if use.required or tool.strict})
         if dialect.bare:
             tag = self._marker(dialect.begin) if tagged and not use.required else ""
             return [*rules, f"calls: {tag} object"]
@@ -71,10 +83,39 @@ class Constraint:
         more = '("\\n" call)*' if use.parallel else ""
         return [*rules, f"call: {written}", f"calls: call {more}"]
 
-    def _object(self, place: int, tool: Tool, held: bool) -> list[str]:
-        arguments = self._arguments(place, tool, held)
+    def _objects(self, named: Mapping[int, Tool], held: Set[int]) -> list[str]:
+        """A rule for the object of each tool, and one for any of them. Raises InvalidRequest naming the tool
+        whose schema cannot be held to, though it must be."""
+        with suppress(InvalidRequest):  # all at once: to prove one may take a tenth of a second
+            return self._proven(named, held, unproven_rule)
+        with suppress(InvalidRequest):
+            return self._proven(named, held, json_rule)
+        loose = {place: replace(named[place], parameters=ANY_OBJECT) for place in named.keys() - held}
+        return self._proven({**named, **loose}, held, json_rule)
+
+    def _proven(self, named: Mapping[int, Tool], held: Set[int], write: Writer) -> list[str]:
+        """Schemas that need not be held to are left out where they are too much together."""
+        until_s, num_letters = monotonic() + MAX_S, 0
+        rules, proof = [VALUE] if self._dialect.tagged else [], []
+        for place, tool in sorted(named.items(), key=lambda each: each[0] not in held):
+            if num_letters > MAX_SCHEMA or monotonic() > until_s:
+                if place in held:
+                    raise _too_large(f"They are more than {MAX_SCHEMA} letters of JSON, or take too long.")
+                tool = replace(tool, parameters=ANY_OBJECT)
+            arguments = self._arguments(place, tool, place in held, write)
+            written = self._object(place, tool, place in held, arguments, write)
+            num_letters += sum(map(len, written))
+            rules += written
+            proof += [arguments] if self._dialect.tagged else []  # more than the tags are held to
+        rules.append(f"object: {' | '.join(f'object_{place}' for place in named)}")
+        plain = all(is_plain(tool.parameters or {}) for tool in named.values())
+        if fault := rules_fault([*rules, f"start: {' | '.join(['object', *proof])}"], plain):
+            raise _too_large(fault)
+        return rules
+
+    def _object(self, place: int, tool: Tool, held: bool, arguments: str, write: Writer) -> list[str]:
         if self._dialect.tagged:
-            return tagged_rules(f"object_{place}", tool, held)
+            return tagged_rules(f"object_{place}", tool, held, write)
         before = f'{{"name": {_json(tool.name)}, "{self._dialect.arguments}": '
         blanks = r"/\s{0,4}/ " if self._dialect.bare else ""
         return [
@@ -107,7 +148,7 @@ class Constraint:
                 code="invalid_json_schema",
             ) from error
 
-    def _arguments(self, place: int, tool: Tool, held: bool) -> str:
+    def _arguments(self, place: int, tool: Tool, held: bool, write: Writer) -> str:
         schema: dict[str, Any] = ANY_OBJECT | dict(tool.parameters or {"properties": {}})
         if "properties" in schema and not MORE & schema.keys():
             schema |= {"additionalProperties": False}  # no function has arguments that nobody told of
@@ -117,10 +158,10 @@ class Constraint:
                 raise UnusableSchema(
                     f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {found}'."
                 )
-            return json_rule(schema, lenient=not held)
+            return write(schema, not held)
         except UnusableSchema as error:
             if not held:
-                return json_rule(ANY_OBJECT)
+                return write(ANY_OBJECT, False)
             raise InvalidRequest(
                 f"Invalid schema for function '{tool.name}': {error}",
                 param=f"tools[{place}].function.parameters",
@@ -154,6 +195,14 @@ class Constraint:
         if written == _json(marker):
             return [f"{rule}: {rule}_spelled", spelled]
         return [f"{rule}: {rule}_spelled | TEXT {written}", spelled]
+
+
+def _too_large(reason: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid 'tools': the schemas of those that may be called are too large together. {reason}",
+        param="tools",
+        code="invalid_function_parameters",
+    )
 
 
 def _json(value: object) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -43,13 +43,17 @@ MAX_PLAIN = 64
 _FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 _UNSUPPORTED = re.compile(r"Unimplemented keys: \[(.*)\]")
-# Clients send the same tools with every request; the largest schemas are not remembered.
+# Clients send the same tools with every request; of large schemas, only the last ones are remembered.
 _SMALL = 4096
 
 MAX_REASON = 300
 """Letters of what the library says of a schema."""
 
 _BEFORE = "failed to compile JSON schema: "
+
+
+Writer = Callable[[Mapping[str, Any], bool], str]
+"""`json_rule`, or `unproven_rule`."""
 
 
 class UnusableSchema(ValueError):
@@ -59,6 +63,14 @@ class UnusableSchema(ValueError):
 def json_rule(schema: Mapping[str, Any], lenient: bool = False) -> str:
     """The Lark expression (llguidance's dialect) for a JSON value that keeps to a schema. Of oneOf, more than
     one may hold. `lenient`: keywords that cannot be held to are left out. Raises UnusableSchema."""
+    rule = unproven_rule(schema, lenient)
+    if fault := rules_fault((f"start: {rule}",), is_plain(schema)):
+        raise UnusableSchema(fault)
+    return rule
+
+
+def unproven_rule(schema: Mapping[str, Any], lenient: bool = False) -> str:
+    """The same, of which only the size is known to be usable."""
     options = {**_FORM, "coerce_one_of": True, "lenient": lenient}
     try:
         rule = f"%json {json.dumps({**schema, 'x-guidance': options})}"
@@ -67,11 +79,14 @@ def json_rule(schema: Mapping[str, Any], lenient: bool = False) -> str:
     if len(rule) > MAX_SCHEMA:
         raise UnusableSchema(f"It is {len(rule)} letters of JSON, and at most {MAX_SCHEMA} are taken.")
     _check_size(schema)
-    find = _known_fault if len(rule) < _SMALL else _fault
-    fault = find(rule, _is_plain(schema))
-    if fault:
-        raise UnusableSchema(fault)
     return rule
+
+
+def rules_fault(rules: Sequence[str], plain: bool) -> str:
+    """Why a grammar without the markers of a model cannot be followed, or nothing. `plain`: all schemas in it
+    are."""
+    lark = "\n".join(rules)
+    return (_fault_of_small if len(lark) < _SMALL else _fault_of_large)(lark, plain)
 
 
 def grammar_of(lark: str) -> str:
@@ -103,7 +118,7 @@ def _check_size(schema: Mapping[str, Any]) -> None:
         )
 
 
-def _is_plain(schema: object, level: int = 0) -> bool:
+def is_plain(schema: object, level: int = 0) -> bool:
     """Whether it has nothing in it but what costs as little as it looks."""
     if not isinstance(schema, Mapping) or level > MAX_PLAIN:
         return isinstance(schema, bool)
@@ -113,19 +128,19 @@ def _is_plain(schema: object, level: int = 0) -> bool:
         inner += named.values() if isinstance(named, Mapping) else [named]
     choices = schema.get("anyOf", [])
     inner += choices if isinstance(choices, list) else [choices]
-    return schema.keys() <= PLAIN and all(_is_plain(each, level + 1) for each in inner)
+    return schema.keys() <= PLAIN and all(is_plain(each, level + 1) for each in inner)
 
 
-def _fault(rule: str, plain: bool) -> str:
-    """Why it cannot be followed, or nothing."""
-    grammar = grammar_of(f"start: {rule}")
+def _found_fault(lark: str, plain: bool) -> str:
+    grammar = grammar_of(lark)
     error = compiled(grammar) if plain else compile_apart(grammar)
     if error is None:
         return "It is too much work to keep to it."
     return _reason(error) if error else ""
 
 
-_known_fault = lru_cache(1024)(_fault)
+_fault_of_small = lru_cache(1024)(_found_fault)
+_fault_of_large = lru_cache(32)(_found_fault)
 
 
 def _reason(error: str) -> str:

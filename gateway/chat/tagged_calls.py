@@ -82,12 +82,17 @@ class TaggedCallReader:
         word = _WORDS.get(value.strip(), value.strip())
         if "string" not in kinds or (word == "null" and "null" in kinds):
             try:
-                json.loads(word)
+                json.loads(word, parse_constant=_no_number)
             except (ValueError, RecursionError):
                 pass
             else:
                 return word
         return json.dumps(value, ensure_ascii=False)
+
+
+def _no_number(word: str) -> None:
+    """NaN and the infinities, which Python takes for JSON."""
+    raise ValueError(word)
 
 
 def kinds_of(tools: Sequence[Tool]) -> Kinds:

@@ -151,10 +151,10 @@ class Generation:
         piece = [token_id]
         if self._constraint and token_id not in self.request.sampling.stop_token_ids:
             piece = self._constraint.accept(token_id)
-        self._know(piece, sampled=1)
+        self._know(piece, num_drawn=1)
         if len(piece) >= PREFILL_FROM:
             self._prompt = self.request.prompt.followed_by(self.token_ids)
-        return self.tell(self._sampler.logprobs(logits, token_id))
+        return self.tell(self._sampler.logprobs(logits, piece[0]) if piece else None)
 
     def tell(self, logprobs: Logprobs | None = None) -> list[Output]:
         """What is known and was not told yet; the log probabilities are of its first token."""
@@ -169,9 +169,8 @@ class Generation:
         self._num_told = len(self.token_ids)
         return told
 
-    def _know(self, piece: Sequence[int], *, sampled: int = 0) -> None:
-        """More of the reply, `sampled` tokens of it by the sampler; the rest takes its draws as well."""
-        self._sampler.note(piece[sampled:])
+    def _know(self, piece: Sequence[int], *, num_drawn: int = 0) -> None:
+        self._sampler.note(piece, num_drawn)
         if len(piece) >= PREFILL_FROM:
             self._runs[len(self.keys)] = len(self.keys) + len(piece)
         self.token_ids += piece

@@ -10,14 +10,11 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from backends.base import Array
-from gateway.engine.closing import Closing
+from gateway.engine.closing import Closing, leads_to_end
 from gateway.errors import EngineFailure, InvalidRequest
 
 # The library's own limits for the work of a step; its long form of errors has the parser's whole state.
 LIMITS = LLParserLimits(verbose_errors=False)
-
-SLACK = 8
-"""By so much the way to the end may grow with one token, such as the first byte of a character."""
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +25,9 @@ class Constraint:
     `pieces` is what is known of it at the beginning, parted where a token was, or will be, chosen: first what
     the grammar begins with, then each chosen token with what had to follow it. That are the tokens in
     `begun`, and those that have to come behind them. The reply has at most `room` tokens, and the last of
-    them is never forced, so that there always is one to choose. When there are just enough left to end it in
-    the way that `closing` knows, no other is allowed, because a reply that is cut off follows no grammar.
+    them is never forced, so that there always is one to choose. A token behind which the rest is too short
+    to end the reply, as far as `closing` knows, is not taken, because a reply that is cut off follows no
+    grammar.
     """
 
     def __init__(
@@ -48,8 +46,7 @@ class Constraint:
         self._closing = closing
         self._vocab_size = vocab_size
         self._forcing = forcing
-        self._num_left = room
-        self._look = room  # with more than so many left, there are enough
+        self._num_left = self._search_at = room  # no way is looked for with more left than at `_search_at`
         self._ended = False
         try:
             self._matcher = LLMatcher(tokenizer, grammar, limits=LIMITS, log_level=0)
@@ -57,8 +54,10 @@ class Constraint:
             raise InvalidRequest(f"The grammar of the reply cannot be used: {reason}") from reason
         if self._matcher.is_error():
             raise InvalidRequest(f"The grammar of the reply cannot be used: {self._error}")
-        self._shortest = closing.path(self._matcher, room) or []
         self.pieces = [self._forced()]
+        self._way = self._found_way()
+        if self._too_long:
+            self._way = None
         num_known = len(self.pieces[0])
         while num_known < len(begun):
             self.pieces.append(self.accept(begun[num_known]))
@@ -85,10 +84,7 @@ class Constraint:
         may_end = self._matcher.is_accepting()
         if may_end:
             allowed[self._tokenizer.eos_token] = False
-        allowed[list(stop_token_ids)] = may_end
-        if closing := self._close(allowed, stop_token_ids):
-            allowed[:] = False
-            allowed[closing] = True
+        allowed[[token_id for token_id in stop_token_ids if token_id < self._vocab_size]] = may_end
         if not allowed.any():
             if not may_end:
                 raise EngineFailure("The grammar of the reply allows no token of this model.")
@@ -96,28 +92,50 @@ class Constraint:
         return allowed
 
     def accept(self, token_id: int) -> list[int]:
-        """The chosen token, and all that has to follow it; raises EngineFailure."""
+        """The chosen token, and all that has to follow it. Where the reply could not be ended behind that, it
+        is the first one on the way to the end instead, or nothing where that is here. Raises EngineFailure.
+        """
+        before, way = self._matcher.deep_copy(), self._way
+        piece = self._go(token_id)
+        self._way = self._way_on(way, piece)
+        if way is not None and self._too_long and (way or not self._closing.in_text(before)):
+            self._matcher, self._num_left = before, self._num_left + len(piece)
+            if not way:
+                self._ended = True
+                return []
+            piece = self._go(way[0])
+            self._way = self._way_on(way, piece)
+        if self._too_long:
+            self._way = None
+        if self._num_left == 0 and self._way == []:  # whole to the last token, unless it is a free text
+            self._ended = not self._closing.in_text(self._matcher)
+        return piece
+
+    @property
+    def _too_long(self) -> bool:
+        return self._way is not None and len(self._way) > self._num_left
+
+    def _go(self, token_id: int) -> list[int]:
         self._num_left -= 1
         self._matcher.consume_token(token_id)
         self._check()
         return [token_id, *self._forced()]
 
-    def _close(self, allowed: Array, stop_token_ids: frozenset[int]) -> list[int]:
-        """The tokens that alone may come now, if the reply is to be whole in the end."""
-        if self._matcher.is_accepting():
-            # What else may come, if no letters of a text, is another piece as long as the first.
-            another = self._num_left > len(self._shortest) + SLACK or self._closing.in_text(allowed)
-            return [] if another else list(stop_token_ids)
-        if self._num_left > self._look:
-            return []
-        path = self._closing.path(self._matcher, self._num_left)
-        if path is None:
-            self._look = 0
-        elif len(path) + SLACK >= self._num_left:
-            return path[:1]
-        else:
-            self._look = 2 * (len(path) + SLACK)
-        return []
+    def _way_on(self, way: list[int] | None, piece: Sequence[int]) -> list[int] | None:
+        """The way to the end from here, behind a `piece`, before which it was `way`; None where none is
+        known."""
+        if way is None:
+            return self._found_way() if self._num_left <= self._search_at else None
+        # Nearly always it is one of the two, which costs next to nothing.
+        known = next((each for each in (way[len(piece) :], way) if leads_to_end(self._matcher, each)), None)
+        if known is not None and len(known) <= self._num_left:
+            return known
+        found = self._found_way()
+        return known if found is None else found
+
+    def _found_way(self) -> list[int] | None:
+        self._search_at = self._num_left * 3 // 4
+        return self._closing.way(self._matcher)
 
     def _forced(self) -> list[int]:
         if not self._forcing or self._matcher.is_stopped():

@@ -25,10 +25,10 @@ class Sampler:
         self._prompt_ids = frozenset(prompt_ids) if params.repetition_penalty != 1 else frozenset()
         self._generated: Counter[int] = Counter()
 
-    def note(self, token_ids: Sequence[int]) -> None:
-        """Tokens of the reply that were not drawn here. They take a draw each all the same, so that it does
-        not matter to what follows where a token comes from."""
-        self._random.random(len(token_ids))
+    def note(self, token_ids: Sequence[int], num_drawn: int = 0) -> None:
+        """More tokens of the reply, the first `num_drawn` in the place of draws from here. The others take a
+        draw each all the same, so that it does not matter to what follows where a token comes from."""
+        self._random.random(len(token_ids[num_drawn:]))
         self._generated.update(token_ids)
 
     def sample(self, logits: Array, allowed: Array | None = None) -> int:
@@ -44,7 +44,6 @@ class Sampler:
             if not np.isfinite(adjusted[token_ids].max()):
                 raise EngineFailure("The model excludes all tokens that the grammar of the reply allows.")
             token_id = int(token_ids[self._draw(adjusted[token_ids])])
-        self._generated[token_id] += 1
         return token_id
 
     def logprobs(self, logits: Array, token_id: int) -> Logprobs | None:

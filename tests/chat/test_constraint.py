@@ -12,6 +12,8 @@ import pytest
 import tokenizers
 from llguidance import LLMatcher, LLTokenizer
 
+import gateway.chat.schema
+from gateway.chat.compiling import compiled
 from gateway.chat.constraint import Constraint, Reasoning
 from gateway.chat.conversation import JsonReply, Tool, ToolUse
 from gateway.chat.dialect import HERMES, INTERNLM, LLAMA, TAGGED, Dialect
@@ -437,6 +439,67 @@ def test_tagged_parameters_are_bound_as_far_as_they_are_no_texts(
     tools = (Tool("look", None, parameters),)
     for use in (ToolUse(("look",)), ToolUse(("look",), parallel=False)):
         assert takes(grammar(TAGGED, use, tools=tools), tagged("look", arguments)) == taken
+
+
+@pytest.mark.parametrize("dialect", [HERMES, TAGGED])
+def test_tools_that_are_too_large_together_are_bound_as_far_as_they_can_be(dialect: Dialect) -> None:
+    large = {"type": "object", "properties": {f"a long name {n}": {"type": "integer"} for n in range(100)}}
+    names = tuple(f"tool_{n}" for n in range(128))
+    tools = [Tool(name, None, large) for name in names[:-1]]
+    tools.append(Tool(names[-1], None, POINT, strict=True))
+    found = grammar(dialect, ToolUse(names), tools=tools)
+    written = tagged if dialect.tagged else lambda name, value: hermes(name, json.dumps(value))
+    assert takes(found, written(names[-1], {"x": 1, "y": True}))
+    assert not takes(found, written(names[-1], {"x": "one", "y": True}))
+    assert takes(found, written(names[5], {"a long name 1": 1}))
+    with pytest.raises(InvalidRequest, match="too large together") as refused:
+        grammar(dialect, ToolUse(names, required=True), tools=tools)
+    assert (refused.value.param, refused.value.code) == ("tools", "invalid_function_parameters")
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_tools_are_proven_all_at_once(required: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each process of its own, a tenth of a second."""
+    runs = []
+
+    def compile_apart(lark: str) -> str:
+        runs.append(lark)
+        return compiled(lark)
+
+    monkeypatch.setattr(gateway.chat.schema, "compile_apart", compile_apart)
+    each = {"type": "object", "properties": {"a": {"type": "string", "minLength": 2, "maxLength": 3}}}
+    names = tuple(f"tool_{required}_{n}" for n in range(20))
+    tools = [Tool(name, None, {**each, "required": ["a"]}) for name in names]
+    found = grammar(HERMES, ToolUse(names, required), tools=tools)
+    assert len(runs) == 1
+    assert takes(found, hermes(names[3], '{"a": "xy"}'))
+    assert not takes(found, hermes(names[3], '{"a": "x"}'))
+
+
+@pytest.mark.parametrize("dialect", [HERMES, TAGGED])
+def test_one_schema_of_no_use_loosens_no_other(dialect: Dialect) -> None:
+    wrong = Tool("wrong", None, {"type": "object", "properties": {"a": {"type": "number", "minimum": "x"}}})
+    tools = [wrong, Tool("right", None, POINT)]
+    found = grammar(dialect, ToolUse(("wrong", "right")), tools=tools)
+    written = tagged if dialect.tagged else lambda name, value: hermes(name, json.dumps(value))
+    assert takes(found, written("wrong", {"a": 1}))
+    assert takes(found, written("right", {"x": 1, "y": True}))
+    assert not takes(found, written("right", {"x": 1, "y": "yes"}))
+
+
+def test_what_no_library_can_compile_together_is_found_out() -> None:
+    small = {"type": "object", "properties": {f"p{n}": {} for n in range(100)}}
+    names = tuple(f"t{n}" for n in range(128))
+    tools = [Tool(name, None, small) for name in names]
+    assert takes(grammar(HERMES, ToolUse(names), tools=tools), hermes("t7", "{}"))
+    with pytest.raises(InvalidRequest, match="too large together"):
+        grammar(HERMES, ToolUse(names, required=True), tools=tools)
+
+
+def test_a_tagged_text_ends_where_it_is_read_to_end() -> None:
+    found = grammar(TAGGED, ToolUse(BOTH, required=True), tools=TOOLS)
+    for text, taken in (("a\nb", True), ("</parameter", True), ("a</parameter>b", False)):
+        assert takes(found, tagged("look", {"city": text})) == taken
 
 
 def test_arguments_that_no_schema_tells_of_are_not_written() -> None:

@@ -109,6 +109,18 @@ CASES: dict[str, tuple[Form, str, Reply]] = {
         hermes("go", '"{\\"a\\": 1}"'),
         Reply("", "", [("go", '{"a": 1}')], 1),
     ),
+    "an empty string for arguments": (HERMES_FORM, hermes("go", '""'), Reply("", "", [("go", "{}")], 1)),
+    "arguments that are no JSON": (HERMES_FORM, hermes("go", "all"), Reply(hermes("go", "all"))),
+    "half a character for a name": (
+        HERMES_FORM,
+        hermes("\\ud83d", "{}"),
+        Reply(hermes("\\ud83d", "{}")),
+    ),
+    "half a character in arguments in a string": (
+        HERMES_FORM,
+        hermes("go", '"{\\"a\\": \\"\\ud83d\\"}"'),
+        Reply(hermes("go", '"{\\"a\\": \\"\\ud83d\\"}"')),
+    ),
     "a line break in a string": (
         HERMES_FORM,
         hermes("go", '{"a": "x\ny\tz"}'),
@@ -198,6 +210,11 @@ CASES: dict[str, tuple[Form, str, Reply]] = {
         TAGGED_FORM,
         "Well.\n" + tagged("look", {"at": "12", "n": 12, "or": "a\n<b>", "new": [1, "x"]}) + "\n",
         Reply("Well.", "", [("look", '{"at": "12", "n": 12, "or": "a\\n<b>", "new": [1, "x"]}')], 1),
+    ),
+    "what is no number in a tagged call": (
+        TAGGED_FORM,
+        tagged("look", {"new": "NaN", "n": "-Infinity"}),
+        Reply("", "", [("look", '{"new": "NaN", "n": "-Infinity"}')], 1),
     ),
     "a tagged call without arguments": (TAGGED_FORM, tagged("go", {}), Reply("", "", [("go", "{}")], 1)),
     "tagged calls": (

@@ -50,7 +50,11 @@ def test_min_p_drops_what_is_far_less_likely_than_the_best() -> None:
 
 def drawn(logits: list[float], number: int, prompt_ids: tuple[int, ...] = (), **params: float) -> list[int]:
     sampler = Sampler(SamplingParams(1, temperature=0, **params), prompt_ids)  # type: ignore[arg-type]
-    return [sampler.sample(np.array(logits, np.float32)) for _ in range(number)]
+    token_ids = []
+    for _ in range(number):
+        token_ids.append(sampler.sample(np.array(logits, np.float32)))
+        sampler.note(token_ids[-1:], num_drawn=1)
+    return token_ids
 
 
 def test_the_frequency_penalty_counts_each_time() -> None:
