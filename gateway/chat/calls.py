@@ -11,24 +11,19 @@ _ENDS = '"}]'  # behind which no more of a value can stand
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-class CallReader:
-    """`names` are all that are known, and then no other keys than a call's are either; None where any will
-    do.
+class LetterReader:
+    """A call, as far as it was read. `first` reads its first letter, and returns whether it can stand there;
+    it, and whoever it sets `_read` to, reads the next.
 
     `begun`: it is certain to be a call, so it has a name and `take` gives of its arguments what there is.
-    `complete`: it has all of them. `done`: the object is closed. `broken`: what came is no call, or, once it
-    has begun, not all of one.
+    `complete`: it has all of them. `done`: it is closed. `broken`: what came is no call, or, once it has
+    begun, not all of one.
     """
 
-    def __init__(self, names: Set[str] | None = None) -> None:
-        self._names = names
-        self._read: Callable[[str], bool] = self._opening
-        self._raw: list[str] = []  # of the key or value that is being read
+    def __init__(self, first: Callable[[str], bool]) -> None:
+        self._read = first
+        self._raw: list[str] = []  # of what is being read
         self._key = ""
-        self._depth = 0
-        self._in_string = self._escaped = False
-        self._arguments: list[str] | None = None
-        self._num_taken = 0
         self.name = ""
         self.begun = self.complete = self.done = self.broken = False
 
@@ -39,6 +34,19 @@ class CallReader:
             if self.broken or self.done:
                 return place + self.done
         return len(text)
+
+
+class CallReader(LetterReader):
+    """`names` are all that are known, and then no other keys than a call's are either; None where any will
+    do."""
+
+    def __init__(self, names: Set[str] | None = None) -> None:
+        super().__init__(self._opening)
+        self._names = names
+        self._depth = 0
+        self._in_string = self._escaped = False
+        self._arguments: list[str] | None = None
+        self._num_taken = 0
 
     def take(self) -> str:
         """What is new of the arguments, as JSON. Only once it has begun."""

@@ -18,21 +18,10 @@ MAX_LEVELS = 1000
 """Of a schema whose references are all within each other. The library goes down them on the stack of a
 thread; the usual 8 MB of that end at about twice as many, and the process with them."""
 
-PLAIN = {
-    *(
-        "type",
-        "properties",
-        "required",
-        "additionalProperties",
-        "items",
-        "enum",
-        "const",
-        "anyOf",
-        "nullable",
-    ),
-    *("$ref", "$defs", "definitions", "minimum", "maximum", "title", "description", "default", "examples"),
-    "$schema",
-}
+_SHAPE = ("type", "properties", "required", "additionalProperties", "items", "enum", "const", "nullable")
+_BOUND = ("anyOf", "$ref", "$defs", "definitions", "minimum", "maximum")
+_WORDS = ("title", "description", "default", "examples", "$schema")
+PLAIN = {*_SHAPE, *_BOUND, *_WORDS}
 """Keywords of schemas that are compiled right here. Others can take any time, or the whole process with them,
 such as a multipleOf of a large prime."""
 MAX_PLAIN = 64
@@ -50,7 +39,6 @@ MAX_REASON = 300
 """Letters of what the library says of a schema."""
 
 _BEFORE = "failed to compile JSON schema: "
-
 
 Writer = Callable[[Mapping[str, Any], bool], str]
 """`json_rule`, or `unproven_rule`."""

@@ -2,8 +2,9 @@
 its parameters, whose values are texts or JSON as the tool's schema says."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
+from gateway.chat.calls import LetterReader
 from gateway.chat.conversation import Tool
 
 FUNCTION, END_OF_FUNCTION = "<function=", "</function>"
@@ -18,26 +19,14 @@ _KINDS = {str: "string", bool: "boolean", int: "number", float: "number", type(N
 _WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
-class TaggedCallReader:
+class TaggedCallReader(LetterReader):
     """What CallReader is to the other form."""
 
     def __init__(self, kinds: Kinds) -> None:
+        super().__init__(self._tag)
         self._kinds = kinds
-        self._read: Callable[[str], bool] = self._tag
-        self._raw: list[str] = []  # of the tag or value that is being read
-        self._key = ""
         self._num_read = 0
         self._new = ""
-        self.name = ""
-        self.begun = self.complete = self.done = self.broken = False
-
-    def push(self, text: str) -> int:
-        """Reads on; returns how many letters were read: all of them unless it is done or broken."""
-        for place, letter in enumerate(text):
-            self.broken = not self._read(letter)
-            if self.broken or self.done:
-                return place + self.done
-        return len(text)
 
     def take(self) -> str:
         """What is new of the arguments, as JSON. Only once it has begun."""
