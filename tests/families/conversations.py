@@ -18,6 +18,12 @@ CONVERSATIONS: dict[str, tuple[Message, ...]] = {
     "picture alone": (user(PICTURE),),
     "text around two pictures": (user("one: ", PICTURE, "two: ", PICTURE, "which is red?"),),
     "five pictures": (user(*[PICTURE] * 5, "how many?"),),
+    "system prompt": (
+        Message("system", (TextPart("answer in one word."),)),
+        user(PICTURE, "what colour?"),
+        Message("assistant", (TextPart("red"),)),
+        user("and this? ", PICTURE),
+    ),
     "three turns": (
         user(PICTURE, "what colour?"),
         Message("assistant", (TextPart("red"),)),
