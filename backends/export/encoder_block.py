@@ -24,6 +24,30 @@ class BlockSpec:
     projection: str = "out_proj"
 
 
+@dataclass(frozen=True, slots=True)
+class BlockTowerSpec:
+    """A tower of such blocks for square pictures.
+
+    depth:      blocks, without those behind the features that are taken
+    image_size: edge of the picture in pixels
+    mean, std:  of red, green and blue in 0…1
+    """
+
+    depth: int
+    block: BlockSpec
+    patch_size: int
+    norm_epsilon: float
+    output_size: int
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def side(self) -> int:
+        """Patches along an edge."""
+        return self.image_size // self.patch_size
+
+
 class BlockTower(Tower):
     def block(self, hidden: str, tensors: str, spec: BlockSpec) -> str:
         """(1, n, hidden) -> the same, by the tensors whose names begin with `tensors`."""

@@ -9,7 +9,7 @@ from backends.export.configuration import Section, read_json_if_there
 from backends.export.decoder import read_decoder
 from backends.export.errors import ExportError
 from backends.export.internvl_vision import Blocks, Names, OriginalNames, TowerSpec, build_vision
-from backends.export.model import Model, Vision
+from backends.export.model import Model, Vision, square_settings
 from backends.export.options import ExportOptions
 
 TEXT_MODELS = ("qwen2", "qwen3")
@@ -67,11 +67,7 @@ def _read(
     if HEAD in checkpoint or not tied:
         decoder = replace(decoder, head=HEAD)
     tower = _read_tower(checkpoint, names, blocks, options, decoder.hidden_size)
-    settings: dict[str, str | int] = {
-        "vlm_type": "InternVL3",
-        "vision_width": tower.image_size,
-        "vision_height": tower.image_size,
-    }
+    settings = square_settings("InternVL3", tower.image_size)
     build = partial(build_vision, tower, checkpoint, options.vision_input)
     return Model("InternVL3", model_type, decoder, Vision(build, settings))
 

@@ -9,7 +9,7 @@ from backends.export.decoder import read_decoder
 from backends.export.encoder_block import BlockSpec
 from backends.export.errors import ExportError
 from backends.export.janus_vision import JanusVisionSpec, build_vision
-from backends.export.model import Model, Vision
+from backends.export.model import Model, Vision, square_settings
 from backends.export.options import ExportOptions
 
 HEAD = "lm_head.weight"
@@ -26,12 +26,7 @@ def read_model(checkpoint: Checkpoint, options: ExportOptions) -> Model:
         decoder = replace(decoder, head=HEAD)
     preprocessor = read_json_if_there(checkpoint.folder / "preprocessor_config.json")
     tower = _read_tower(config.section("vision_config"), preprocessor, options, decoder.hidden_size)
-    settings: dict[str, str | int] = {
-        "vlm_type": "JanusPro",
-        "vision_width": tower.image_size,
-        "vision_height": tower.image_size,
-        "vision_patch_size": tower.patch_size,
-    }
+    settings = square_settings("JanusPro", tower.image_size, tower.patch_size)
     build = partial(build_vision, tower, checkpoint, options.vision_input)
     return Model("JanusPro", "llama", decoder, Vision(build, settings))
 

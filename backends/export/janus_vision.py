@@ -7,7 +7,7 @@ model_convert/export_onnx.py.
 from dataclasses import dataclass
 
 from backends.export.checkpoint import Checkpoint
-from backends.export.encoder_block import BlockSpec, BlockTower
+from backends.export.encoder_block import BlockTower, BlockTowerSpec
 from backends.export.graph import GraphBuilder
 from backends.export.options import VisionInput
 
@@ -15,27 +15,14 @@ TOWER, ALIGNER = "vision_model.", "aligner."
 
 
 @dataclass(frozen=True, slots=True)
-class JanusVisionSpec:
-    """The tower and its picture.
+class JanusVisionSpec(BlockTowerSpec):
+    """aligner_depth: matrices between the tower and the language model"""
 
-    aligner_depth: matrices between the tower and the language model
-    image_size:    edge of the picture in pixels
-    mean, std:     of red, green and blue in 0…1
-    """
-
-    depth: int
-    block: BlockSpec
-    patch_size: int
     aligner_depth: int
-    output_size: int
-    norm_epsilon: float
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
     @property
     def num_tokens(self) -> int:
-        return (self.image_size // self.patch_size) ** 2
+        return self.side**2
 
 
 def build_vision(spec: JanusVisionSpec, checkpoint: Checkpoint, vision_input: VisionInput) -> GraphBuilder:

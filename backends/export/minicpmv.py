@@ -9,7 +9,7 @@ from backends.export.decoder import read_decoder
 from backends.export.encoder_block import BlockSpec
 from backends.export.errors import ExportError
 from backends.export.minicpmv_vision import HEAD_SIZE, MiniCPMVVisionSpec, build_vision
-from backends.export.model import Model, Vision
+from backends.export.model import Model, Vision, square_settings
 from backends.export.options import ExportOptions
 
 HEAD, GREY = "llm.lm_head.weight", (0.5, 0.5, 0.5)
@@ -27,12 +27,7 @@ def read_model(checkpoint: Checkpoint, options: ExportOptions) -> Model:
         decoder = replace(decoder, head=HEAD)
     config.check(decoder.hidden_size % HEAD_SIZE == 0, "hidden_size", f"a multiple of {HEAD_SIZE}")
     tower = _read_tower(config, options, decoder.hidden_size)
-    settings: dict[str, str | int] = {
-        "vlm_type": "MiniCPMV26",
-        "vision_width": tower.image_size,
-        "vision_height": tower.image_size,
-        "vision_patch_size": tower.patch_size,
-    }
+    settings = square_settings("MiniCPMV26", tower.image_size, tower.patch_size)
     build = partial(build_vision, tower, checkpoint, options.vision_input)
     return Model("MiniCPMV26", "minicpmv", decoder, Vision(build, settings))
 

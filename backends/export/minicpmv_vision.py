@@ -10,7 +10,7 @@ import numpy as np
 
 from backends.base import Array
 from backends.export.checkpoint import Checkpoint
-from backends.export.encoder_block import BlockSpec, BlockTower
+from backends.export.encoder_block import BlockTower, BlockTowerSpec
 from backends.export.graph import GraphBuilder
 from backends.export.options import VisionInput
 
@@ -20,30 +20,15 @@ HEAD_SIZE = 128  # as well
 
 
 @dataclass(frozen=True, slots=True)
-class MiniCPMVVisionSpec:
-    """The tower and its view.
+class MiniCPMVVisionSpec(BlockTowerSpec):
+    """`image_size` is that of a view.
 
     num_position_rows: side of the square table of learned positions
     num_queries:       tokens of a view
-    image_size:        edge of the view in pixels
-    mean, std:         of red, green and blue in 0…1
     """
 
-    depth: int
-    block: BlockSpec
-    norm_epsilon: float
-    patch_size: int
     num_position_rows: int
     num_queries: int
-    output_size: int
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @property
-    def side(self) -> int:
-        """Patches along an edge."""
-        return self.image_size // self.patch_size
 
 
 def build_vision(spec: MiniCPMVVisionSpec, checkpoint: Checkpoint, vision_input: VisionInput) -> GraphBuilder:

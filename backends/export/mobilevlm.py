@@ -5,10 +5,10 @@ from functools import partial
 from backends.export.checkpoint import Checkpoint
 from backends.export.configuration import Section
 from backends.export.decoder import read_decoder
-from backends.export.encoder_block import BlockSpec
+from backends.export.encoder_block import BlockSpec, BlockTowerSpec
 from backends.export.errors import ExportError
-from backends.export.mobilevlm_vision import GRID, ClipSpec, build_vision
-from backends.export.model import Model, Vision
+from backends.export.mobilevlm_vision import GRID, build_vision
+from backends.export.model import Model, Vision, square_settings
 from backends.export.options import ExportOptions
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -24,17 +24,12 @@ def read_model(checkpoint: Checkpoint, options: ExportOptions) -> Model:
     text = Section(config.file, config.path, {**config.values, "model_type": "llama"})
     decoder = read_decoder(text, "model.", config.flag("tie_word_embeddings", False))
     tower = _read_tower(config, options, decoder.hidden_size)
-    settings: dict[str, str | int] = {
-        "vlm_type": "MobileVLM",
-        "vision_width": tower.image_size,
-        "vision_height": tower.image_size,
-        "vision_patch_size": tower.patch_size,
-    }
+    settings = square_settings("MobileVLM", tower.image_size, tower.patch_size)
     build = partial(build_vision, tower, checkpoint, options.vision_input)
     return Model("MobileVLM", "llama", decoder, Vision(build, settings))
 
 
-def _read_tower(config: Section, options: ExportOptions, output_size: int) -> ClipSpec:
+def _read_tower(config: Section, options: ExportOptions, output_size: int) -> BlockTowerSpec:
     """Published checkpoints name their tower, openai/clip-vit-large-patch14-336, and leave out its numbers,
     which are the defaults here."""
     vision = config.section("vision_config") if "vision_config" in config else Section(config.file, "", {})
@@ -55,7 +50,7 @@ def _read_tower(config: Section, options: ExportOptions, output_size: int) -> Cl
         "mm_hidden_size",
         f"the tower's hidden size {hidden_size}",
     )
-    return ClipSpec(
+    return BlockTowerSpec(
         depth=depth,
         block=BlockSpec(hidden_size, vision.integer("intermediate_size", 4096), num_heads, "quick"),
         patch_size=patch_size,

@@ -4,12 +4,10 @@ Formulas: transformers 5.23, clip/modeling_clip.py; Meituan-AutoML/MobileVLM, in
 vision_encoder.py (which layer is taken) and vision_projector.py (LDPNetV2Projector).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from backends.export.checkpoint import Checkpoint
-from backends.export.encoder_block import BlockSpec, BlockTower
+from backends.export.encoder_block import BlockTower, BlockTowerSpec
 from backends.export.graph import GraphBuilder
 from backends.export.options import VisionInput
 
@@ -19,31 +17,7 @@ GRID = 12
 TOWER, PROJECTOR = "vision_tower.vision_tower.vision_model.", "mm_projector."
 
 
-@dataclass(frozen=True, slots=True)
-class ClipSpec:
-    """The tower as far as it is run, and its picture.
-
-    depth:      blocks, without those behind the features that are taken
-    image_size: edge of the picture in pixels
-    mean, std:  of red, green and blue in 0…1
-    """
-
-    depth: int
-    block: BlockSpec
-    patch_size: int
-    norm_epsilon: float
-    output_size: int
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @property
-    def side(self) -> int:
-        """Patches along an edge."""
-        return self.image_size // self.patch_size
-
-
-def build_vision(spec: ClipSpec, checkpoint: Checkpoint, vision_input: VisionInput) -> GraphBuilder:
+def build_vision(spec: BlockTowerSpec, checkpoint: Checkpoint, vision_input: VisionInput) -> GraphBuilder:
     """One picture -> embeds.
 
     Input:
@@ -55,7 +29,7 @@ def build_vision(spec: ClipSpec, checkpoint: Checkpoint, vision_input: VisionInp
 
 
 class _MobileVLMTower(BlockTower):
-    def __init__(self, spec: ClipSpec, checkpoint: Checkpoint) -> None:
+    def __init__(self, spec: BlockTowerSpec, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint, "model.", spec.norm_epsilon)
         self._spec = spec
 

@@ -26,3 +26,13 @@ class Model:
     file_prefix: str
     decoder: DecoderSpec
     vision: Vision | None
+
+
+def square_settings(vlm_type: str, image_size: int, patch_size: int | None = None) -> dict[str, str | int]:
+    """Those of a vision graph that takes squares. Not every family's have the size of its patches."""
+    settings: dict[str, str | int] = {
+        "vlm_type": vlm_type,
+        "vision_width": image_size,
+        "vision_height": image_size,
+    }
+    return settings if patch_size is None else settings | {"vision_patch_size": patch_size}

@@ -7,7 +7,7 @@ from backends.export.checkpoint import Checkpoint
 from backends.export.configuration import Section, read_json_if_there
 from backends.export.decoder import read_decoder
 from backends.export.errors import ExportError
-from backends.export.model import Model, Vision
+from backends.export.model import Model, Vision, square_settings
 from backends.export.options import ExportOptions
 from backends.export.smolvlm_vision import SmolVLMVisionSpec, build_behind_patches, build_vision, read_patches
 
@@ -20,12 +20,7 @@ def read_model(checkpoint: Checkpoint, options: ExportOptions) -> Model:
     decoder = read_decoder(config.section("text_config"), "model.text_model.", tied)
     preprocessor = read_json_if_there(checkpoint.folder / "preprocessor_config.json")
     tower = read_tower(config, preprocessor, options, decoder.hidden_size)
-    settings: dict[str, str | int] = {
-        "vlm_type": "SmolVLM2",
-        "vision_width": tower.image_size,
-        "vision_height": tower.image_size,
-        "vision_patch_size": tower.patch_size,
-    }
+    settings = square_settings("SmolVLM2", tower.image_size, tower.patch_size)
     if options.vision_input == "f32-patches":
         build = partial(build_behind_patches, tower, checkpoint, _num_tiles(preprocessor))
         files = {str(patch_embedding.FILE): lambda file: read_patches(tower, checkpoint).save(file)}

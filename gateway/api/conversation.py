@@ -66,7 +66,7 @@ def _json(form: ResponseFormat | None) -> JsonReply | None:
         return None
     if form.json_schema is None:
         return JsonReply(None, "response_format")
-    return JsonReply(form.json_schema.schema_, "response_format.json_schema.schema")
+    return JsonReply(form.json_schema.schema_, "response_format.json_schema.schema", form.json_schema.name)
 
 
 def _message(index: int, message: WireMessage) -> Message:

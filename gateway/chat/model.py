@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from gateway.chat.characters import Characters
-from gateway.chat.constraint import Constraint
 from gateway.chat.content import ImagePart, Link, VideoPart
 from gateway.chat.conversation import Conversation, Turn
 from gateway.chat.generation import GenerationDefaults
+from gateway.chat.grammar import GrammarWriter
 from gateway.chat.logprobs import LogprobReader
 from gateway.chat.media import MediaFetcher
 from gateway.chat.pictures import PictureReader
@@ -69,8 +69,8 @@ class ChatModel:
         self._pictures = PictureReader(encoder, media, max_pixels) if encoder else None
         self._threads = ThreadPoolExecutor(MAX_TEXTS, "texts")
         self._writer = PromptWriter(name, tokenizer, template, encoder, context_length, image_reach)
-        constraint = Constraint(tokenizer, template.dialect, template.lead) if holds_grammars else None
-        self._turns = TurnWriter(self._writer, template, constraint, context_length)
+        grammars = GrammarWriter(tokenizer, template.dialect, template.lead) if holds_grammars else None
+        self._turns = TurnWriter(self._writer, template, grammars, context_length)
         self.max_images = self._writer.most(ImagePart("", ""))
         self.max_videos = self._writer.most(VideoPart(Link("", ""), "", Pace()))
         self.max_video_frames = encoder.spec.video.max_frames if encoder and encoder.spec.video else 0

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.chat.constraint import Constraint, Reasoning
 from gateway.chat.conversation import Conversation, ToolUse, Turn
+from gateway.chat.grammar import GrammarWriter, Reasoning
 from gateway.chat.segments import END_OF_THINK, THINK
 from gateway.chat.template import ChatTemplate, opens_reply
 from gateway.chat.writer import Draft, PromptWriter
@@ -28,19 +28,19 @@ class TurnDraft:
 
 
 class TurnWriter:
-    """`context_length` counts prompt and reply together. Without a `constraint`, a model calls tools as it
+    """`context_length` counts prompt and reply together. Without `grammars`, a model calls tools as it
     likes, and who must have a call or JSON is refused."""
 
     def __init__(
         self,
         writer: PromptWriter,
         template: ChatTemplate,
-        constraint: Constraint | None,
+        grammars: GrammarWriter | None,
         context_length: int,
     ) -> None:
         self._writer = writer
         self._thinks = template.thinks
-        self._constraint = constraint
+        self._grammars = grammars
         self._context_length = context_length
         self._room = max(MIN_REPLY, context_length // 8)
 
@@ -98,7 +98,7 @@ class TurnWriter:
         asked = drafted.conversation
         # What goes on with a message that is begun is no JSON of its own.
         reply = asked.json if opens_reply(asked.messages) else None
-        if self._constraint is None:
+        if self._grammars is None:
             if reply or (drafted.use and drafted.use.required):
                 raise InvalidRequest(
                     "Replies of this model cannot be made to call a tool or to be JSON: its tokenizer is of "
@@ -106,7 +106,7 @@ class TurnWriter:
                     param=reply.param if reply else "tool_choice",
                 )
             return drafted
-        grammar = self._constraint.grammar(asked.tools, drafted.use, reply, self._reasoning(drafted))
+        grammar = self._grammars.grammar(asked.tools, drafted.use, reply, self._reasoning(drafted))
         return replace(drafted, grammar=grammar)
 
     def _reasoning(self, drafted: TurnDraft) -> Reasoning:

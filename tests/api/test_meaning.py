@@ -67,11 +67,11 @@ def test_several_calls_are_the_clients_choice(choice: object, parallel: bool) ->
         ({"type": "json_object"}, JsonReply(None, "response_format")),
         (
             {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}},
-            JsonReply(SCHEMA, "response_format.json_schema.schema"),
+            JsonReply(SCHEMA, "response_format.json_schema.schema", "x"),
         ),
         (
             {"type": "json_schema", "json_schema": {"name": "x", "description": "y", "strict": False}},
-            JsonReply(None, "response_format.json_schema.schema"),
+            JsonReply(None, "response_format.json_schema.schema", "x"),
         ),
     ],
 )

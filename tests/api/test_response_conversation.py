@@ -120,7 +120,7 @@ SCHEMA = {"type": "object", "properties": {}}
         ({"type": "json_object"}, JsonReply(None, "text.format")),
         (
             {"type": "json_schema", "name": "shape", "schema": SCHEMA, "strict": True},
-            JsonReply(SCHEMA, "text.format.schema"),
+            JsonReply(SCHEMA, "text.format.schema", "shape"),
         ),
     ],
 )

@@ -22,7 +22,7 @@ from gateway.errors import ContextLengthExceeded, InvalidRequest
 from tests.chat.conversations import DEMO, GOLDEN, HERE, WEATHER, calls, message, result, user
 from tests.chat.models import TOKENIZER
 from tests.chat.models import model as seeing
-from tests.chat.test_constraint import SPECIAL, TOKENIZERS, takes
+from tests.chat.test_grammar import SPECIAL, TOKENIZERS, takes
 from tests.chat.test_segments import hermes, internlm
 from tests.chat.test_videos import file, url
 from tests.vision.videos import greys, video_file

@@ -114,7 +114,8 @@ def _tool(tool: FunctionTool) -> Tool:
 def _json(form: TextFormat) -> JsonReply | None:
     if form.type == "text":
         return None
-    return JsonReply(form.schema_, "text.format.schema" if form.schema_ is not None else "text.format")
+    param = "text.format" if form.schema_ is None else "text.format.schema"
+    return JsonReply(form.schema_, param, form.name or "")
 
 
 def _content(parts: Sequence[Part], path: str) -> tuple[TextPart | ImagePart, ...]:

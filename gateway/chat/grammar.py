@@ -33,7 +33,7 @@ MAX_S = 10.0
 """How long the schemas of one request's tools may take."""
 
 
-class Constraint:
+class GrammarWriter:
     """Writes grammars in llguidance's dialect of Lark. `lead` is what replies may begin with.
 
     A schema is held to where the client relies on it: the reply's, that of a tool that must be called, and

@@ -14,9 +14,9 @@ from llguidance import LLMatcher, LLTokenizer
 
 import gateway.chat.schema
 from gateway.chat.compiling import compiled
-from gateway.chat.constraint import Constraint, Reasoning
 from gateway.chat.conversation import JsonReply, Tool, ToolUse
 from gateway.chat.dialect import HERMES, INTERNLM, LLAMA, TAGGED, Dialect
+from gateway.chat.grammar import GrammarWriter, Reasoning
 from gateway.chat.segments import Form
 from gateway.chat.tagged_calls import kinds_of
 from gateway.chat.tokenizer import Tokenizer
@@ -75,7 +75,7 @@ def grammar(
     tools: Sequence[Tool] = (),
 ) -> str:
     tools = tools or ((replace(LOOK, parameters=CITIES), GO) if dialect.tagged else TOOLS)
-    found = Constraint(TOKENIZERS[with_markers], dialect).grammar(tools, use, reply, reasoning)
+    found = GrammarWriter(TOKENIZERS[with_markers], dialect).grammar(tools, use, reply, reasoning)
     assert found is not None
     return found
 
@@ -254,7 +254,7 @@ def test_json_is_written_on_one_line(text: str, taken: bool) -> None:
 
 
 def test_a_reply_may_begin_with_what_the_template_puts_before_replies() -> None:
-    leading = Constraint(TOKENIZERS[True], HERMES, lead=" ")
+    leading = GrammarWriter(TOKENIZERS[True], HERMES, lead=" ")
     for use, reply, text in (
         (None, JsonReply(POINT, "p"), '{"x": 1, "y": true}'),
         (ToolUse(BOTH, required=True), None, hermes("go", "{}")),
@@ -265,7 +265,7 @@ def test_a_reply_may_begin_with_what_the_template_puts_before_replies() -> None:
 
 
 def test_nothing_is_bound_where_nothing_is_asked() -> None:
-    assert Constraint(TOKENIZERS[True], HERMES).grammar((), None, None, "possible") is None
+    assert GrammarWriter(TOKENIZERS[True], HERMES).grammar((), None, None, "possible") is None
 
 
 def refused(schema: dict[str, Any]) -> InvalidRequest:
